@@ -1,0 +1,46 @@
+# make lra    set up .venv and run studies/lra.yaml to its report
+# make test   set up .venv and pass every check
+# make smoke  every task with every variant, a few steps each
+
+PYTHON ?= python3
+VENV ?= .venv
+RESULTS ?= results
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: lra smoke test check format clean
+.DEFAULT_GOAL := lra
+
+lra: $(VENV)/.run
+	$(VENV)/bin/arena run studies/lra.yaml --results $(RESULTS)
+
+smoke: $(VENV)/.run
+	$(VENV)/bin/arena run studies/smoke.yaml --results $(RESULTS)
+
+test: check
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "attention-arena needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,216 @@
+"""The Python face: a layer by name, a study from start to report, results as frames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attention_arena.catalogue import Catalogue, load_catalogue
+from attention_arena.errors import ConfigError
+from attention_arena.prepared import data_folder
+from attention_arena.runs.executors import Place
+from attention_arena.runs.progress import Progress, progress_for
+from attention_arena.runs.provenance import arena_version, provenance
+from attention_arena.runs.record import RecordFile, StudyFile
+from attention_arena.runs.runner import Runner
+from attention_arena.runs.spec import RunSpec, resolve
+from attention_arena.runs.store import Store
+from attention_arena.study import find_study, load_study
+from attention_arena.study.plan import Plan, PlannedRun
+from attention_arena.task import TaskError
+from attention_arena.variant import Backbone, Context, ModelShape
+
+
+class Summary(NamedTuple):
+    """What a study came to."""
+
+    folder: Path
+    """`<results>/<study>/<profile>`."""
+    records: dict[str, RecordFile]
+    """By run, in the plan's order."""
+    executed: int
+    """Runs that had no record before."""
+    report: Path | None
+    """The page, where one was written."""
+
+    @property
+    def failed(self) -> list[str]:
+        """Runs whose verdict is failed."""
+        return [run for run, file in self.records.items() if file.record.status == "failed"]
+
+
+def run_study(
+    study: str | Path,
+    *,
+    profile: str | None = None,
+    results: str | Path = "results",
+    device: str = "auto",
+    workers: int = 1,
+    executor: str = "local",
+    only: Sequence[str] = (),
+    retry: bool = False,
+    report: bool = True,
+    progress: Progress | None = None,
+) -> Summary:
+    """Run a study, a file or a shipped one by name, and write its tables and report.
+
+    Runs that have a record are kept, so calling it again continues. `only` keeps runs whose task, variant, label or
+    name matches one of the patterns (`reformer`, `listops.*`). Raises ConfigError before anything is written where the
+    study, the device or the executor cannot be; KeyboardInterrupt ends the children and records nothing of them.
+    """
+    catalogue = load_catalogue()
+    plan = load_study(find_study(study), profile, catalogue)
+    place = find_place(device, workers)
+    chosen_executor = catalogue.executor(executor)
+    progress = progress or progress_for()
+    specs = select(resolve_plan(plan, catalogue, progress), only)
+    folder = Path(results) / plan.study.name / plan.profile
+    store = Store(folder)
+    store.prepare(study_file(plan, specs, study, results), specs)
+    before = {spec.run for spec in specs if store.record(spec.run) is not None}
+    runner = Runner(
+        store, (plan.study.name, plan.profile), chosen_executor, place, workers, provenance(), progress, retry=retry
+    )
+    records = runner.run(specs)
+    attempted = [run for run in records if run not in before or retry]
+    page = None
+    if report:
+        from attention_arena.report.page import write_report
+
+        page = write_report(folder, list(catalogue.figures.values()))
+    return Summary(folder, records, len(attempted), page)
+
+
+def resolve_plan(plan: Plan, catalogue: Catalogue, progress: Progress) -> list[RunSpec]:
+    """Prepare the data of every task that a run will read, and return the plan's specs."""
+    hashes: dict[tuple[str, str], str] = {}
+    for planned in plan.runs:
+        key = _data_key(planned)
+        if planned.unsupported is None and key not in hashes:
+            try:
+                hashes[key] = planned.task.load(planned.task_options, data_folder()).data_hash
+            except TaskError as error:
+                raise ConfigError(f"task {planned.task.name}: {error}") from error
+    specs = []
+    for planned in plan.runs:
+        plugin = catalogue.plugin_of("variant", planned.variant.name)
+        origin = (plugin.distribution, plugin.version)
+        specs.append(resolve(planned, hashes.get(_data_key(planned)), origin, arena_version()))
+    return specs
+
+
+def select(specs: list[RunSpec], only: Sequence[str]) -> list[RunSpec]:
+    """Return the runs that match a pattern of `only`; all of them where there is none."""
+    if not only:
+        return specs
+    chosen = [
+        spec
+        for spec in specs
+        if any(
+            fnmatchcase(name, pattern)
+            for pattern in only
+            for name in (spec.task, spec.variant, spec.label, f"{spec.task}.{spec.variant}", spec.run)
+        )
+    ]
+    if not chosen:
+        known = ", ".join(sorted({f"{spec.task}.{spec.variant}" for spec in specs}))
+        raise ConfigError(f"no run matches {', '.join(only)}; the study has {known}")
+    return chosen
+
+
+def find_place(device: str, workers: int) -> Place:
+    """Return where runs are executed: the processor or the accelerator, and each worker's share of the threads."""
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not device.startswith("cuda"):
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {device} was asked for, but torch sees no CUDA device; use --device cpu")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Place(device, max(1, cores // workers))
+
+
+def study_file(plan: Plan, specs: list[RunSpec], study: str | Path, results: str | Path) -> StudyFile:
+    """Return `study.json`: what was asked."""
+    variants = {planned.variant.name: planned.variant for planned in plan.runs}
+    tasks = {planned.task.name: planned.task for planned in plan.runs}
+    return StudyFile(
+        study=plan.study.name,
+        question=plan.study.question,
+        profile=plan.profile,
+        text=plan.text,
+        runs=[
+            {
+                "run": spec.run,
+                "task": spec.task,
+                "variant": spec.variant,
+                "label": spec.label,
+                "baseline": spec.baseline,
+                "seed": spec.seed,
+            }
+            for spec in specs
+        ],
+        caveats={name: dict(variant.caveats) for name, variant in variants.items() if variant.caveats},
+        papers={v.name: v.paper for v in variants.values()} | {t.name: t.paper for t in tasks.values()},
+        complexity={name: v.complexity.formula for name, v in variants.items() if v.complexity},
+        command=f"arena run {study} --profile {plan.profile}"
+        + ("" if str(results) == "results" else f" --results {results}"),
+    )
+
+
+class AttentionLayer(nn.Module):
+    """One attention of a variant as a layer from (B, T, D) to (B, T, D), without norm, residual or feed-forward."""
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x: Tensor, *, valid: Tensor | None = None, landmarks: Tensor | None = None) -> Tensor:
+        """Attend over `x` (B, T, D); `valid` and `landmarks` (B, T) are True at real and at singled-out tokens."""
+        return self.attention(x, Context(valid, landmarks)).hidden  # type: ignore[no-any-return]
+
+
+class BackboneLayer(nn.Module):
+    """A variant that is not a stack of attentions, as a layer from (B, T, D) to (B, T, D)."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x: Tensor, *, valid: Tensor | None = None, landmarks: Tensor | None = None) -> Tensor:
+        """Encode `x` (B, T, D); `valid` and `landmarks` (B, T) are True at real and at singled-out tokens."""
+        return self.backbone(x, Context(valid, landmarks)).hidden  # type: ignore[no-any-return]
+
+
+def build_attention(
+    name: str, *, d_model: int, n_heads: int, max_length: int, causal: bool = False, **options: Any
+) -> nn.Module:
+    """Return the attention of a variant by name, as a module from (B, T, D) to (B, T, D) that takes `valid=` and
+    `landmarks=`.
+
+    `options` are the variant's own (`arena list variants --options`). Raises ConfigError for an unknown variant and
+    ValueError for options that it does not have or that do not fit.
+
+    >>> build_attention("softmax", d_model=64, n_heads=2, max_length=128)  # doctest: +ELLIPSIS
+    AttentionLayer(...)
+    """
+    variant = load_catalogue().variant(name)
+    chosen = variant.options(**options)
+    shape = ModelShape(
+        d_model=d_model, n_heads=n_heads, n_layers=1, max_length=max_length, causal=causal, positions="none"
+    )
+    backbone = variant.build(chosen, shape)
+    blocks = getattr(backbone, "blocks", None)
+    return BackboneLayer(backbone) if blocks is None else AttentionLayer(blocks[0].attention)
+
+
+def _data_key(planned: PlannedRun) -> tuple[str, str]:
+    return planned.task.name, planned.task_options.model_dump_json()

@@ -1,0 +1,59 @@
+"""The command line, one command a module; nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from attention_arena.commands import list as list_command
+from attention_arena.commands import report, run, status, validate
+from attention_arena.errors import ConfigError
+
+app = typer.Typer(
+    help=(
+        "Compare attention variants fairly: the same model, the same training, one report.\n\n"
+        "Start with `arena run smoke`, a study of a minute; then look at `arena list` and `studies/lra.yaml`."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    """Keep what all commands share."""
+    _shared["debug"] = debug
+
+
+_shared = {"debug": False}
+
+app.command("run")(run.run)
+app.command("validate")(validate.validate)
+app.command("status")(status.status)
+app.command("report")(report.report)
+app.command("list")(list_command.list_entries)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and exit code 2, without a traceback."""
+    try:
+        app()
+    except ConfigError as error:
+        if _shared["debug"]:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; nothing that was finished is lost, the same command goes on from here", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""Building blocks of the shared model, for variants: attention on two rungs, the stack, positions."""
+
+from attention_arena.layers.attention import Attention, AttentionOutput, HeadAttention
+from attention_arena.layers.feed_forward import FeedForward
+from attention_arena.layers.positions import rotate, sinusoids
+from attention_arena.layers.stack import Stack
+
+__all__ = ["Attention", "AttentionOutput", "FeedForward", "HeadAttention", "Stack", "rotate", "sinusoids"]

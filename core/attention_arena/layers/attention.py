@@ -1,0 +1,108 @@
+"""Rungs 1 and 2: attention inside the shared block."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from attention_arena.layers.positions import rotate
+from attention_arena.variant import Context, ModelShape, State
+
+
+class AttentionOutput(NamedTuple):
+    """What an attention returns.
+
+    - `hidden` (B, T, D), after the output projection.
+    - `state`: detached, handed back as `context.state` with the next segment or step; None to keep nothing.
+    - `replay`: what must not be decided again when the forward is repeated, handed back as `context.replay`.
+    """
+
+    hidden: Tensor
+    state: State | None = None
+    replay: Any = None
+
+
+class Attention(nn.Module):
+    """Rung 2: attention over hidden states with projections of its own."""
+
+    def forward(self, x: Tensor, context: Context) -> AttentionOutput:
+        """Attend from and to normalised hidden states `x` (B, T, D)."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def step(self, x: Tensor, context: Context) -> AttentionOutput:
+        """Attend from the next token `x` (B, 1, D) to it and what `context.state` keeps of the tokens before."""
+        raise NotImplementedError(f"{type(self).__name__} does not decode step by step")
+
+    def forward_raw(self, x: Tensor, norm: nn.Module, context: Context) -> AttentionOutput:
+        """Attend from hidden states before normalisation (B, T, D); the block calls this one.
+
+        Override it when what is kept between segments must not be normalised yet (Transformer-XL's memory).
+        """
+        return self(norm(x), context)  # type: ignore[no-any-return]
+
+    def step_raw(self, x: Tensor, norm: nn.Module, context: Context) -> AttentionOutput:
+        """`forward_raw` for one step."""
+        return self.step(norm(x), context)
+
+
+class StepState(NamedTuple):
+    """State of rung 1's decoding: tokens so far, and what `attend_step` keeps."""
+
+    length: int
+    kept: State | None
+
+
+class HeadAttention(Attention):
+    """Rung 1: shared projections; a subclass writes `attend` from heads to heads.
+
+    Query, key and value projections and the output projection are D x D without bias, Xavier-uniform. Rotary
+    positions, where the shape asks for them, are applied to query and key before `attend`.
+    """
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.n_heads = shape.n_heads
+        self.rotary = shape.positions == "rotary"
+        self.project_in = nn.Linear(shape.d_model, 3 * shape.d_model, bias=False)
+        self.project_out = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        for part in self.project_in.weight.chunk(3):
+            nn.init.xavier_uniform_(part)
+        nn.init.xavier_uniform_(self.project_out.weight)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        """Map query, key and value (B, H, T, E) to heads (B, H, T, E).
+
+        Positions outside `context.valid` must not be attended to; a query with nothing to attend to gives zeros.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no attend")
+
+    def attend_step(
+        self, query: Tensor, key: Tensor, value: Tensor, position: int, kept: State | None
+    ) -> tuple[Tensor, State]:
+        """Attend from the token at `position` (B, H, 1, E); return its heads and what to keep for the next one."""
+        raise NotImplementedError(f"{type(self).__name__} does not decode step by step")
+
+    def forward(self, x: Tensor, context: Context) -> AttentionOutput:
+        """Attend over normalised hidden states (B, T, D)."""
+        query, key, value = self._heads(x, 0)
+        return AttentionOutput(self._merge(self.attend(query, key, value, context)))
+
+    def step(self, x: Tensor, context: Context) -> AttentionOutput:
+        """Attend from the next token (B, 1, D)."""
+        before = context.state or StepState(0, None)
+        query, key, value = self._heads(x, before.length)
+        heads, kept = self.attend_step(query, key, value, before.length, before.kept)
+        return AttentionOutput(self._merge(heads), StepState(before.length + 1, kept))
+
+    def _heads(self, x: Tensor, offset: int) -> tuple[Tensor, Tensor, Tensor]:
+        B, T, D = x.shape
+        parts = self.project_in(x).view(B, T, 3, self.n_heads, D // self.n_heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # (B, H, T, E) each
+        if self.rotary:
+            query, key = rotate(query, offset), rotate(key, offset)
+        return query, key, value
+
+    def _merge(self, heads: Tensor) -> Tensor:
+        B, _, T, _ = heads.shape
+        return self.project_out(heads.transpose(1, 2).reshape(B, T, -1))  # type: ignore[no-any-return]

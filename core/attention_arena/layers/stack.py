@@ -1,0 +1,86 @@
+"""Blocks on top of each other, with state threaded through: the backbone of rungs 1 and 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from attention_arena.layers.attention import Attention
+from attention_arena.layers.block import Block
+from attention_arena.layers.reversible import run_reversible
+from attention_arena.variant import Backbone, BackboneOutput, Context, ModelShape, State
+
+Residual = Callable[[Sequence[Block], Tensor, Sequence[Context]], tuple[Tensor, list[State | None]]]
+"""(blocks, x (B, T, D), one context per block) -> hidden states (B, T, D) and one state per block."""
+
+
+def run_plain(blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context]) -> tuple[Tensor, list[State | None]]:
+    """Run the blocks and let autograd keep what it needs."""
+    states = []
+    for block, context in zip(blocks, contexts, strict=True):
+        output = block(x, context)
+        x = output.hidden
+        states.append(output.state)
+    return x, states
+
+
+def run_checkpointed(
+    blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context]
+) -> tuple[Tensor, list[State | None]]:
+    """Run the blocks, keep each block's input alone and recompute the rest in backward."""
+    if not torch.is_grad_enabled():
+        return run_plain(blocks, x, contexts)
+    states = []
+    for block, context in zip(blocks, contexts, strict=True):
+        output = checkpoint(block, x, context, use_reentrant=False)
+        x = output.hidden
+        states.append(output.state)
+    return x, states
+
+
+RESIDUALS: dict[str, Residual] = {
+    "plain": run_plain,
+    "checkpointed": run_checkpointed,
+    "reversible": run_reversible,
+}
+
+
+class Stack(Backbone):
+    """`n_layers` blocks around the attention that `attention(layer)` builds; layer counts from 0.
+
+    State is one entry per layer, or None when no layer keeps any.
+    """
+
+    def __init__(self, shape: ModelShape, attention: Callable[[int], Attention]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(shape, attention(layer)) for layer in range(shape.n_layers))
+        self.final_norm = nn.LayerNorm(shape.d_model) if shape.norm == "pre" else nn.Identity()
+        self.residual = RESIDUALS[shape.residual]
+
+    def forward(self, x: Tensor, context: Context = Context()) -> BackboneOutput:  # noqa: B008 - an immutable tuple
+        """Encode `x` (B, T, D)."""
+        hidden, states = self.residual(self._blocks(), x, self._contexts(context))
+        return BackboneOutput(self.final_norm(hidden), self._collect(states))
+
+    def step(self, x: Tensor, context: Context = Context()) -> BackboneOutput:  # noqa: B008 - an immutable tuple
+        """Encode the next token `x` (B, 1, D)."""
+        states: list[State | None] = []
+        for block, inner in zip(self._blocks(), self._contexts(context), strict=True):
+            output = block.step(x, inner)
+            x = output.hidden
+            states.append(output.state)
+        return BackboneOutput(self.final_norm(x), self._collect(states))
+
+    def _blocks(self) -> list[Block]:
+        return list(self.blocks)  # type: ignore[arg-type]
+
+    def _contexts(self, context: Context) -> list[Context]:
+        states = context.state if context.state is not None else [None] * len(self.blocks)
+        return [context._replace(state=state) for state in states]
+
+    @staticmethod
+    def _collect(states: list[State | None]) -> State | None:
+        return None if all(state is None for state in states) else states

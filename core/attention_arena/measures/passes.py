@@ -1,0 +1,89 @@
+"""What the cost measures run: inference, a training loss and a training step, on one fresh model and one full batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from attention_arena.measure import Measurement, Subject
+from attention_arena.model import SequenceModel
+
+Lengths = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None
+"""Tokens in a sequence, cell by cell; None is the task's own length."""
+
+
+class Passes:
+    """One model and one synthetic batch of `batch_size` sequences (pairs count once) of `length` tokens."""
+
+    def __init__(self, subject: Subject, batch_size: int, length: int) -> None:
+        self.model = cast(SequenceModel, subject.build(length))
+        self.batch = subject.synthetic_batch(batch_size, length)
+        self.objective = subject.data.objective
+        self.autocast = subject.autocast
+        self.learning_rate = subject.learning_rate
+        self.optimizer: torch.optim.Optimizer | None = None
+
+    @classmethod
+    def of(cls, subject: Subject, row: Measurement) -> Passes:
+        """Return what fills a row that states its length and batch size."""
+        assert row.batch_size is not None
+        assert row.length is not None
+        return cls(subject, row.batch_size, row.length)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the model encodes in one pass, both sequences of a pair counted."""
+        return self.batch.tokens.numel()
+
+    def inference(self) -> None:
+        """Encode and score the batch in evaluation mode, without a graph."""
+        self.model.eval()
+        with torch.no_grad():
+            self._score()
+
+    def loss(self) -> Tensor:
+        """Return the training loss (0-dim) with its graph."""
+        self.model.train()
+        return self._score()
+
+    def backward(self) -> None:
+        """Run forward and backward."""
+        self.model.zero_grad(set_to_none=True)
+        self.loss().backward()  # type: ignore[no-untyped-call]
+
+    def step(self) -> None:
+        """Take one whole training step: forward, backward and AdamW."""
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.learning_rate, fused=True)
+        self.backward()
+        self.optimizer.step()
+
+    def _score(self) -> Tensor:
+        with self.autocast():
+            output = self.model(self.batch)
+            return self.objective.score(self.model.head, output.hidden, self.batch).loss
+
+
+def batch_size_for(subject: Subject, tokens_per_step: int, length: int) -> int:
+    """Return how many sequences (or pairs) of `length` make up about `tokens_per_step` tokens, at least one."""
+    n_sequences = 2 if subject.synthetic_batch(1, length).tokens.dim() == 3 else 1
+    return max(1, tokens_per_step // (n_sequences * length))
+
+
+def rows_or_reason(blank: Sequence[Measurement], fill: Callable[[], Sequence[Measurement]]) -> Sequence[Measurement]:
+    """Return the rows that `fill` measures, or the `blank` ones with the reason why there are no numbers.
+
+    Out of memory, options that do not fit the length and operations that the device lacks are reasons.
+    """
+    try:
+        return fill()
+    except (RuntimeError, ValueError, MemoryError) as error:
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    # Only here, where the traceback no longer holds the tensors of the failed cell.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return [row._replace(detail=reason) for row in blank]

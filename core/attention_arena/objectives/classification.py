@@ -1,0 +1,91 @@
+"""Classification of a sequence from one pooled vector, with the Long Range Arena's head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attention_arena.task import Batch, Metric, Objective, Score
+from attention_arena.variant import Capability, ModelShape
+
+
+class ClassificationHead(nn.Module):
+    """Pool, widen to d_ff, ReLU, classes (Tay et al. 2020, appendix)."""
+
+    def __init__(self, shape: ModelShape, n_classes: int) -> None:
+        super().__init__()
+        self.reads_first = shape.pooling == "cls"
+        self.widen = nn.Linear(shape.d_model, shape.d_ff)
+        self.classify = nn.Linear(shape.d_ff, n_classes)
+        for layer in (self.widen, self.classify):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, hidden: Tensor, valid: Tensor | None) -> Tensor:
+        """Return logits (B, C) of `hidden` (B, T, D); `valid` (B, T) as in a batch.
+
+        With CLS pooling `hidden` is (B, T + 1, D), its first position is the pooled vector, and `valid` is not read.
+        """
+        pooled = hidden[:, 0] if self.reads_first else mean_over_valid(hidden, valid)
+        return self.classify(functional.relu(self.widen(pooled)))  # type: ignore[no-any-return]
+
+
+def mean_over_valid(hidden: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the mean (B, D) of `hidden` (B, T, D) over the positions of `valid` (B, T), in float32 at least.
+
+    What invalid positions hold does not matter; a row without any valid position is zero.
+    """
+    hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+    if valid is None:
+        return hidden.mean(dim=1)
+    total = hidden.masked_fill(~valid[..., None], 0.0).sum(dim=1)  # (B, D)
+    return total / valid.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+class Classification(Objective):
+    """One of `n_classes` classes for each sequence; `padded` says that sequences differ in length."""
+
+    metrics = (Metric("accuracy", "%", True), Metric("loss", "nats", False))
+    causal = False
+    pools = True
+
+    def __init__(self, n_classes: int, padded: bool = True) -> None:
+        if n_classes < 2:
+            raise ValueError(f"n_classes must be at least 2, got {n_classes}")
+        self.n_classes = n_classes
+        needed = {Capability.BIDIRECTIONAL, Capability.PADDING} if padded else {Capability.BIDIRECTIONAL}
+        self.requires = frozenset(needed)
+
+    def build_head(self, shape: ModelShape, embedding: nn.Embedding) -> nn.Module:
+        """Return the pooling head."""
+        return ClassificationHead(shape, self.n_classes)
+
+    def score(self, head: nn.Module, hidden: Tensor, batch: Batch) -> Score:
+        """Score hidden states (B, T, D), or (B, T + 1, D) with a CLS token first, against classes (B,)."""
+        logits = head(hidden, batch.valid)  # (B, C)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        scored = torch.ones_like(batch.targets, dtype=torch.bool) if batch.scored is None else batch.scored
+        nats = functional.cross_entropy(logits, batch.targets, reduction="none").masked_fill(~scored, 0.0)  # (B,)
+        predicted = logits.detach().argmax(dim=-1)
+        correct = (predicted == batch.targets) & scored
+        sums = {
+            "nats": nats.detach().double().sum(),
+            "correct": correct.double().sum(),
+            "count": scored.double().sum(),
+        }
+        examples = {"correct": correct, "predicted": predicted, "nats": nats.detach()}
+        return Score(nats.sum() / scored.sum().clamp(min=1), sums, examples)
+
+    def weight(self, batch: Batch) -> float:
+        """Return the number of sequences that count."""
+        return float(len(batch.targets) if batch.scored is None else batch.scored.sum())
+
+    def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Return accuracy in percent and the mean loss in nats."""
+        count = sums["count"]
+        if not count:
+            raise ValueError("nothing was scored: the split is empty")
+        return {"accuracy": 100.0 * sums["correct"] / count, "loss": sums["nats"] / count}

@@ -1,0 +1,125 @@
+"""Learning curves: the score on validation by step, and by second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from attention_arena.report.figures.figure import Figure
+from attention_arena.report.figures.style import INK, Look, add_legend, canvas, looks, verbatim
+from attention_arena.report.naming import source_mark, task_labels
+from attention_arena.report.numbers import tick
+from attention_arena.report.results import Results
+from attention_arena.report.summary import TaskSummary, summarise
+
+MAX_POINTS = 200
+"""Points drawn of one line; more cannot be told apart at this width."""
+COLUMNS = {
+    "task": pl.String,
+    "label": pl.String,
+    "metric": pl.String,
+    "step": pl.Int64,
+    "seconds": pl.Float64,
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "seeds": pl.Int64,
+}
+
+
+def data(results: Results) -> pl.DataFrame:
+    """Return, for each task, variant and step, the mean validation score over seeds, its lowest and its highest."""
+    names = task_labels((task, options) for task, options in results.runs.select("task", "task_options").iter_rows())
+    frames = [pl.DataFrame(schema=COLUMNS)]
+    points = results.curves.filter((pl.col("split") == "validation") & pl.col("value").is_finite())
+    for task in summarise(results).tasks:
+        keys = [key for key, label in names.items() if label == task.label]
+        mine = points.filter(pl.any_horizontal(*(_is_task(*key) for key in keys)))
+        metric = task.metric or _compared(mine)
+        frames.append(
+            mine.filter(pl.col("metric") == metric)
+            .group_by("label", "metric", "step", maintain_order=True)
+            .agg(
+                pl.col("seconds").mean(),
+                pl.col("value").mean(),
+                low=pl.col("value").min(),
+                high=pl.col("value").max(),
+                seeds=pl.col("value").len().cast(pl.Int64),
+            )
+            .with_columns(task=pl.lit(task.label))
+            .select(*COLUMNS)
+            .sort("label", "step")
+        )
+    return pl.concat(frames)
+
+
+def _is_task(task: str, options: str | None) -> pl.Expr:
+    return (pl.col("task") == task) & pl.col("task_options").eq_missing(pl.lit(options))
+
+
+def _compared(points: pl.DataFrame) -> str:
+    """Return the metric to draw where no run has a score: any but the loss, if there is one."""
+    found = [metric for metric in points["metric"].unique(maintain_order=True) if metric != "loss"]
+    return str(found[0]) if found else "loss"
+
+
+def draw(results: Results) -> Any:
+    """Draw two panels for each task."""
+    frame = data(results)
+    summaries = summarise(results)
+    colours = looks(summaries.labels)
+    tasks = [task for task in summaries.tasks if task.label in set(frame["task"])]
+    figure, axes = canvas(2 * len(tasks))
+    for index, task in enumerate(tasks):
+        rows = frame.filter(pl.col("task") == task.label)
+        for axis, panel in (("step", axes[2 * index]), ("seconds", axes[2 * index + 1])):
+            for label in summaries.labels:
+                _line(panel, rows.filter(pl.col("label") == label), axis, colours[label])
+            _label(panel, task, axis, str(rows["metric"][0]))
+    present = set(frame["label"])
+    add_legend(figure, {label: look for label, look in colours.items() if label in present})
+    return figure
+
+
+def _line(panel: Any, rows: pl.DataFrame, axis: str, look: Look) -> None:
+    if rows.is_empty():
+        return
+    every = -(-len(rows) // MAX_POINTS)
+    # The last point is the one that is read off, so the thinning starts there.
+    rows = rows.reverse().gather_every(every).reverse()
+    x = rows[axis].to_numpy()
+    panel.fill_between(x, rows["low"].to_numpy(), rows["high"].to_numpy(), color=look.colour, alpha=0.2, linewidth=0)
+    panel.plot(
+        x,
+        rows["value"].to_numpy(),
+        color=look.colour,
+        marker=look.marker,
+        markersize=5,
+        markevery=max(1, len(rows) // 8),
+        linewidth=1.5,
+    )
+
+
+def _label(panel: Any, task: TaskSummary, axis: str, metric: str) -> None:
+    for value in task.trivial.values():
+        low, high = panel.get_ylim()
+        if low <= value <= high:
+            panel.axhline(value, linestyle="--", linewidth=0.9, alpha=0.65, color=INK, zorder=0)
+    panel.set_title(verbatim(task.label + source_mark(task.source)), fontsize="medium")
+    panel.set_xlabel("training step" if axis == "step" else "seconds of training")
+    panel.xaxis.set_major_formatter(lambda value, _: tick(value))
+    panel.set_ylabel(verbatim(f"validation {metric.replace('_', ' ')}"))
+
+
+LEARNING = Figure(
+    name="learning_curves",
+    title="Learning curves",
+    caption=(
+        "Score on validation while training, by step on the left and by wall time on the right. A line is the mean over "
+        "seeds, its band reaches from the lowest seed to the highest; dashed lines are scores that need no model."
+    ),
+    draw=draw,
+    data=data,
+    nothing="No run has a point on its learning curve yet.",
+)

@@ -1,0 +1,112 @@
+"""How figures look: one colour and one marker for each variant, in every figure, and ink that a page can recolour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+INK = "#24292f"
+FAINT = "#d5d9de"
+MARKERS = "osD^vPX*hp<>d8H"
+"""Fifteen markers against ten colours of seaborn's colour-blind palette: 30 pairs before one returns."""
+PANEL_WIDTH, PANEL_HEIGHT = 4.3, 3.3
+MAX_COLUMNS = 2
+LETTERS_PER_INCH = 13
+"""About how many letters of a legend fit in an inch."""
+
+
+class Look(NamedTuple):
+    """How a variant is drawn."""
+
+    colour: str
+    marker: str
+
+
+def looks(labels: Sequence[str]) -> dict[str, Look]:
+    """Return a look for each label, by its place; the same labels in the same order give the same looks."""
+    import seaborn
+
+    palette = seaborn.color_palette("colorblind").as_hex()
+    # The palette's yellow and pale pink are hard to see on white, so they come last.
+    palette = [colour for index, colour in enumerate(palette) if index not in (6, 8)] + [palette[6], palette[8]]
+    return {
+        label: Look(palette[index % len(palette)], MARKERS[index % len(MARKERS)]) for index, label in enumerate(labels)
+    }
+
+
+def verbatim(text: str) -> str:
+    """Return `text` so that matplotlib shows it as it is: no mathematics, no label hidden for its first letter."""
+    shown = " ".join(text.split()).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw and save inside this; matplotlib's settings are as before afterwards."""
+    import matplotlib
+    import seaborn
+
+    settings: dict[str, Any] = {
+        **seaborn.axes_style("ticks"),
+        **seaborn.plotting_context("notebook", font_scale=0.85),
+        "font.family": ["sans-serif"],
+        "font.sans-serif": ["DejaVu Sans"],
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "axes.grid": True,
+        "grid.color": FAINT,
+        "grid.linewidth": 0.6,
+        "axes.linewidth": 0.8,
+        "legend.frameon": False,
+        # Text stays text, to be selected, searched and read aloud; names do not depend on the day or the machine.
+        "svg.fonttype": "none",
+        "svg.hashsalt": "attention-arena",
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def canvas(n_panels: int, wide: int = MAX_COLUMNS) -> tuple[Any, list[Any]]:
+    """Return a figure with room for so many panels, at most `wide` in a row, and their axes."""
+    import seaborn
+    from matplotlib.figure import Figure
+
+    n_columns = min(n_panels, wide)
+    n_rows = math.ceil(n_panels / n_columns)
+    figure = Figure(figsize=(PANEL_WIDTH * n_columns, PANEL_HEIGHT * n_rows), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, squeeze=False)
+    axes = list(grid.flat)
+    for spare in axes[n_panels:]:
+        spare.set_axis_off()
+    for each in axes[:n_panels]:
+        seaborn.despine(ax=each)
+    return figure, axes[:n_panels]
+
+
+def add_legend(figure: Any, shown: dict[str, Look], extra: Sequence[Any] = ()) -> None:
+    """Name the variants, and whatever `extra` handles name, below the panels."""
+    from matplotlib.lines import Line2D
+
+    handles: list[Any] = [
+        Line2D([], [], color=look.colour, marker=look.marker, markersize=7, label=verbatim(label))
+        for label, look in shown.items()
+    ]
+    handles += extra
+    longest = max(len(handle.get_label()) for handle in handles)
+    columns = max(1, min(4, len(handles), int(figure.get_figwidth() * LETTERS_PER_INCH) // (longest + 8)))
+    tallest = max(handle.get_markersize() for handle in handles)
+    row = max(0.22, tallest / 72 + 0.06)
+    width, height = figure.get_size_inches()
+    # The legend adds to the figure and takes nothing from the panels.
+    figure.set_size_inches(width, height + row * math.ceil(len(handles) / columns) + 0.15)
+    spacing = max(0.5, (row - 0.14) * 72 / 10)
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=columns, fontsize="small", labelspacing=spacing, handletextpad=1
+    )

@@ -1,0 +1,135 @@
+"""Results as frames: what lies in a results folder, read and nothing else.
+
+Neither torch nor a plugin is imported here, so that a report of someone else's study needs none of its plugins.
+"""
+
+from __future__ import annotations
+
+import types
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+import polars as pl
+from pydantic import BaseModel
+
+from attention_arena.report.folder import FoundStudy, read_study, study_folders
+from attention_arena.runs.record import CurvePoint, MeasurementRow, Record, StudyFile
+
+DTYPES: Mapping[type, Any] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
+RUN_KEYS = ("study", "profile", "run", "variant", "label", "task", "task_options", "seed")
+TASK_KEYS = ("study", "profile", "task", "task_options")
+
+
+def _dtype(annotation: Any) -> Any:
+    """Return the column type of a field, None set aside."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is Literal:
+        return pl.String
+    return DTYPES[annotation]
+
+
+def _columns(model: type[BaseModel]) -> dict[str, Any]:
+    return {name: _dtype(info.annotation) for name, info in model.model_fields.items()}
+
+
+RUN_COLUMNS = _columns(Record)
+MEASUREMENT_COLUMNS = {key: RUN_COLUMNS[key] for key in RUN_KEYS} | _columns(MeasurementRow)
+CURVE_COLUMNS = {key: RUN_COLUMNS[key] for key in RUN_KEYS} | _columns(CurvePoint)
+BASELINE_COLUMNS = {key: RUN_COLUMNS[key] for key in TASK_KEYS} | {"name": pl.String, "value": pl.Float64}
+SOURCE_COLUMNS = {key: pl.String for key in (*TASK_KEYS, "kind", "description", "licence")}
+
+
+class Note(NamedTuple):
+    """What was found but left out, and why."""
+
+    study: str
+    profile: str
+    text: str
+
+
+def _empty(columns: Mapping[str, Any]) -> Any:
+    return field(default_factory=lambda: pl.DataFrame(schema=columns))
+
+
+@dataclass(frozen=True)
+class Results:
+    """What studies came to; every frame always has all its columns, whatever was measured."""
+
+    runs: pl.DataFrame = _empty(RUN_COLUMNS)
+    """One row a run, in the plan's order; a planned run without a record is `pending`."""
+    measurements: pl.DataFrame = _empty(MEASUREMENT_COLUMNS)
+    """The run's names and one `MeasurementRow`."""
+    curves: pl.DataFrame = _empty(CURVE_COLUMNS)
+    """The run's names and one `CurvePoint`."""
+    baselines: pl.DataFrame = _empty(BASELINE_COLUMNS)
+    """Scores that need no model, one row a task and name."""
+    sources: pl.DataFrame = _empty(SOURCE_COLUMNS)
+    """Where a task's data came from, one row a task."""
+    studies: list[StudyFile] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    def of(self, study: StudyFile) -> Results:
+        """Return the part that belongs to one study and profile."""
+        mine = (pl.col("study") == study.study) & (pl.col("profile") == study.profile)
+        frames = (self.runs, self.measurements, self.curves, self.baselines, self.sources)
+        notes = [note for note in self.notes if note[:2] == (study.study, study.profile)]
+        return Results(*(frame.filter(mine) for frame in frames), studies=[study], notes=notes)
+
+
+def load_results(path: str | Path) -> Results:
+    """Read a results folder with many studies, one study's folder, or one profile's folder.
+
+    A file that cannot be read is left out with a warning that names it. Raises ConfigError where `path` is no folder.
+    """
+    found = [read_study(folder) for folder in study_folders(Path(path))]
+    notes = [Note(each.study.study, each.study.profile, text) for each in found for text in each.notes]
+    for note in notes:
+        warnings.warn(note.text, stacklevel=2)
+    return Results(
+        runs=_frame(RUN_COLUMNS, found, _run_rows),
+        measurements=_frame(MEASUREMENT_COLUMNS, found, _measurement_rows),
+        curves=_frame(CURVE_COLUMNS, found, _curve_rows),
+        baselines=_frame(BASELINE_COLUMNS, found, _baseline_rows).unique([*TASK_KEYS, "name"], maintain_order=True),
+        sources=_frame(SOURCE_COLUMNS, found, _source_rows).unique(TASK_KEYS, maintain_order=True),
+        studies=[each.study for each in found],
+        notes=notes,
+    )
+
+
+def _frame(columns: Mapping[str, Any], found: Iterable[FoundStudy], rows: Any) -> pl.DataFrame:
+    return pl.DataFrame([row for each in found for row in rows(each)], columns)
+
+
+def _run_rows(found: FoundStudy) -> Iterable[dict[str, Any]]:
+    return (run.row for run in found.runs)
+
+
+def _measurement_rows(found: FoundStudy) -> Iterable[dict[str, Any]]:
+    for run in found.runs:
+        for each in run.file.measurements if run.file else ():
+            yield _named(run.row, RUN_KEYS) | each.model_dump()
+
+
+def _curve_rows(found: FoundStudy) -> Iterable[dict[str, Any]]:
+    return (_named(run.row, RUN_KEYS) | each.model_dump() for run in found.runs for each in run.curve)
+
+
+def _baseline_rows(found: FoundStudy) -> Iterable[dict[str, Any]]:
+    for run in found.runs:
+        for name, value in run.file.trivial_baselines.items() if run.file else ():
+            yield _named(run.row, TASK_KEYS) | {"name": name, "value": value}
+
+
+def _source_rows(found: FoundStudy) -> Iterable[dict[str, Any]]:
+    for run in found.runs:
+        if run.file and run.file.source:
+            told = {key: run.file.source.get(key) for key in ("kind", "description", "licence")}
+            yield _named(run.row, TASK_KEYS) | told
+
+
+def _named(row: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: row[key] for key in keys}

@@ -1,0 +1,1 @@
+"""Runs: from a spec to a record, each in a child process of its own."""

@@ -1,0 +1,167 @@
+"""What happens inside a run's child process."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attention_arena.catalogue import Catalogue, load_catalogue
+from attention_arena.measure import Measurement, Subject
+from attention_arena.measures.flops import count_flops
+from attention_arena.measures.memory import peak_memory, saved_for_backward
+from attention_arena.model import SequenceModel, build_model
+from attention_arena.prepared import data_folder
+from attention_arena.runs.curve import Curve
+from attention_arena.runs.outcome import Outcome
+from attention_arena.runs.quality import quality_rows, save_predictions
+from attention_arena.runs.record import MeasurementRow
+from attention_arena.runs.spec import RunSpec
+from attention_arena.runs.synthetic import synthetic_batch
+from attention_arena.study.schema import TrainingSettings
+from attention_arena.task import Batch, TaskData
+from attention_arena.training import Outcome as Trained
+from attention_arena.training import autocast_for, train
+from attention_arena.variant import ModelSettings
+
+
+class Execution:
+    """One run: data, model, training, scores and measures."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.folder, self.device = folder, device
+        self.spec = RunSpec.model_validate_json((folder / "spec.json").read_bytes())
+        self.catalogue: Catalogue = load_catalogue()
+        self.variant = self.catalogue.variant(self.spec.variant)
+        self.options = self.variant.options(**self.spec.variant_options)
+        self.settings = ModelSettings(**self.spec.model)
+        self.training = TrainingSettings(**self.spec.training)
+        self.data = self._load()
+
+    def execute(self) -> Outcome:
+        """Train, score and measure; leave checkpoint, curve and predictions in the run's folder."""
+        model = self._build(self.data.max_length)
+        torch.manual_seed(self.spec.seed)
+        with Curve(self.folder, self.training.steps) as curve:
+            trained = train(model, self.data, self.training, self.spec.seed, self.device, curve.point, curve.step)
+        peak = peak_memory(self.device)
+        if trained.test_best is not None:
+            torch.save(model.state_dict(), self.folder / "checkpoint.pt")
+            save_predictions(self.folder / "predictions.npz", trained)
+        began = time.perf_counter()
+        cost = self._cost()
+        rows = quality_rows(self.data.objective, trained) + self._measure(model)
+        working = trained.seconds["train"] - trained.seconds["data"] + trained.seconds["evaluate"]
+        working += time.perf_counter() - began
+        return Outcome(
+            status=trained.status,
+            detail=trained.detail,
+            steps=trained.steps,
+            best_step=trained.best_step,
+            **self._quality(trained),
+            **self._speed(trained),
+            **cost,
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            peak_memory_bytes=peak,
+            device=self.device.type,
+            device_name=device_name(self.device),
+            threads=torch.get_num_threads(),
+            torch_version=torch.__version__,
+            measurements=rows,
+            trivial_baselines=dict(self.data.trivial_baselines),
+            source={
+                "kind": self.data.source.kind,
+                "description": self.data.source.description,
+                "licence": self.data.source.licence,
+            },
+            length=self.data.max_length,
+            working_seconds=working,
+        )
+
+    def _load(self) -> TaskData:
+        task = self.catalogue.task(self.spec.task)
+        data = task.load(task.options(**self.spec.task_options), data_folder())
+        if data.data_hash != self.spec.data_hash:
+            raise RuntimeError(
+                f"the data of {task.name} are not those that were planned (hash {data.data_hash[:12]}, "
+                f"planned {(self.spec.data_hash or 'none')[:12]}); run the study again to plan anew"
+            )
+        return data
+
+    def _build(self, length: int) -> SequenceModel:
+        torch.manual_seed(self.spec.seed)
+        return build_model(self.variant, self.options, self.settings, self.data, length).to(self.device)
+
+    def _quality(self, trained: Trained) -> dict[str, Any]:
+        metric = self.data.objective.metrics[0]
+        best, last = trained.test_best, trained.test_last
+        return {
+            "metric": metric.name,
+            "unit": metric.unit,
+            "higher_is_better": metric.higher_is_better,
+            "value": best.metrics[metric.name] if best else None,
+            "value_last": last.metrics[metric.name] if last else None,
+            "examples": self.data.test.n_examples if best else None,
+        }
+
+    def _speed(self, trained: Trained) -> dict[str, Any]:
+        if trained.step_seconds is None:
+            return {}
+        tokens = self.training.batch_size * self.data.max_length
+        return {"step_ms": trained.step_seconds * 1e3, "tokens_per_second": tokens / trained.step_seconds}
+
+    def _cost(self) -> dict[str, Any]:
+        """Count FLOPs of a forward pass, and what one training step keeps for backward, at the task's full length."""
+        model = self._build(self.data.max_length).train()
+        rows = self.training.micro_batch_size or self.training.batch_size
+        one, batch = self._synthetic(1, self.data.max_length), self._synthetic(rows, self.data.max_length)
+
+        def forward(batch: Batch) -> torch.Tensor:
+            output = model(batch)
+            return self.data.objective.score(model.head, output.hidden, batch).loss
+
+        with torch.no_grad():
+            flops = count_flops(lambda: forward(one))
+        apart = [*model.parameters(), *(part for part in batch if part is not None)]
+        with autocast_for(self.training.precision, self.device)():
+            saved = saved_for_backward(lambda: forward(batch), apart)
+        return {"flops_per_token": flops / one.tokens.numel(), "saved_for_backward_bytes": saved}
+
+    def _synthetic(self, batch_size: int, length: int) -> Batch:
+        return synthetic_batch(self.data, batch_size, length, self.spec.seed, self.device)
+
+    def _measure(self, model: SequenceModel) -> list[MeasurementRow]:
+        if not self.spec.measures:
+            return []
+        subject = Subject(
+            build=self._build,
+            trained=model,
+            synthetic_batch=self._synthetic,
+            data=self.data,
+            device=self.device,
+            autocast=autocast_for(self.training.precision, self.device),
+            learning_rate=self.training.learning_rate,
+            length=self.data.max_length,
+            batch_size=self.training.batch_size,
+        )
+        rows: list[Measurement] = []
+        for wanted in self.spec.measures:
+            measure = self.catalogue.measure(wanted.name)
+            rows += measure.run(measure.options(**wanted.options), subject)
+        return [MeasurementRow(**row._asdict()) for row in rows]
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the processor or accelerator."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,86 @@
+"""What a run is, resolved to the last option, and the hash that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from attention_arena.study.plan import PlannedRun
+from attention_arena.study.schema import Limits
+
+
+class MeasureSpec(BaseModel):
+    """A measure with all its options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    options: dict[str, Any]
+
+
+class RunSpec(BaseModel):
+    """`spec.json`: everything that the child process needs to know, and everything that its result depends on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    task_version: int
+    task_options: dict[str, Any]
+    variant: str
+    variant_options: dict[str, Any]
+    plugin: str
+    plugin_version: str
+    model: dict[str, Any]
+    training: dict[str, Any]
+    seed: int
+    measures: list[MeasureSpec]
+    data_hash: str | None
+    arena_version: str
+    # Not part of the hash: names and limits, which change no number.
+    label: str
+    baseline: bool
+    departs_from_shape: list[str]
+    limits: Limits
+    unsupported: str | None
+
+    @property
+    def spec_hash(self) -> str:
+        """SHA-256, hexadecimal, over what the result depends on."""
+        unhashed = {"label", "baseline", "departs_from_shape", "limits", "unsupported"}
+        content = self.model_dump(mode="json", exclude=unhashed)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def run(self) -> str:
+        """The run's name and folder: `<task>.<variant>.<hash8>.s<seed>`."""
+        return f"{self.task}.{self.variant}.{self.spec_hash[:8]}.s{self.seed}"
+
+
+def resolve(planned: PlannedRun, data_hash: str | None, plugin: tuple[str, str], arena_version: str) -> RunSpec:
+    """Return the spec of a planned run; `plugin` is the variant's distribution and its version."""
+    return RunSpec(
+        task=planned.task.name,
+        task_version=planned.task.version,
+        task_options=planned.task_options.model_dump(mode="json"),
+        variant=planned.variant.name,
+        variant_options=planned.variant_options.model_dump(mode="json"),
+        plugin=plugin[0],
+        plugin_version=plugin[1],
+        model=planned.model.model_dump(mode="json"),
+        training=planned.training.model_dump(mode="json"),
+        seed=planned.seed,
+        measures=[
+            MeasureSpec(name=measure.name, options=measure.options.model_dump(mode="json"))
+            for measure in planned.measures
+        ],
+        data_hash=data_hash,
+        arena_version=arena_version,
+        label=planned.label,
+        baseline=planned.baseline,
+        departs_from_shape=list(planned.departs_from_shape),
+        limits=planned.limits,
+        unsupported=planned.unsupported,
+    )

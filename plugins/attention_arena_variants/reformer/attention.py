@@ -1,0 +1,203 @@
+"""Reformer attention (Kitaev et al. 2020, section 2): queries are their own keys, and hashing finds the likely ones.
+
+Query and key are one projection, the key of unit length, and a token attends to itself only when it has nothing else.
+`attend_fully` is that softmax over any set of pairs, and the specification; the LSH form in `chunks` restricts each
+query to tokens that some hash round sorts near it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attention_arena.layers import Attention, AttentionOutput, rotate
+from attention_arena.variant import Context, ModelShape, Options
+from attention_arena_variants.reformer.chunks import SELF_LOGIT, Rules, attend_in_chunks, lay_out
+from attention_arena_variants.reformer.hashing import (
+    assign_buckets,
+    centre,
+    choose_factors,
+    draw_rotations,
+    smallest_integer,
+)
+
+
+class ReformerOptions(Options):
+    """Options of Reformer; each technique of the paper is a switch of its own."""
+
+    attention: Literal["lsh", "full"] = Field(
+        "lsh", description="hashed candidates, or all pairs and their n x n matrix"
+    )
+    shared_qk: bool = Field(True, description="one projection for query and key; false needs attention: full")
+    n_hashes: int = Field(1, ge=1, description="hash rounds (n_r in the paper)")
+    eval_hashes: int | None = Field(None, ge=1, description="hash rounds in evaluation; null: n_hashes")
+    bucket_size: int = Field(64, ge=1, description="sorted tokens per chunk (m in the paper)")
+    n_buckets: int | None = Field(None, ge=2, description="buckets of a round, even; null: two per chunk of max_length")
+    within_bucket: bool = Field(False, description="attend inside the query's own bucket alone, as the paper writes it")
+    wrap: bool = Field(False, description="the first chunk looks back to the last one of its round")
+    duplicate_correction: bool = Field(True, description="count a key once, however many rounds propose it")
+    scale: Literal["unit", "sqrt"] = Field("unit", description="keys of length 1 (the authors'), or 1/sqrt(d_head)")
+    strict_causal: bool = Field(
+        False,
+        description="causal models attend to the bucket_size tokens before in the bucket, so that later tokens cannot"
+        " move the chunks (not in the paper)",
+    )
+    centred_hashing: bool = Field(False, description="hash queries less their mean (not in the paper)")
+    attention_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout of probabilities, shared over chunks")
+    reversible: bool = Field(True, description="reversible residual stack, whatever the shared shape says")
+    feed_forward_chunks: int | None = Field(
+        None, ge=1, description="pieces along the sequence for the feed-forward layer; null: the shared shape's"
+    )
+
+    @field_validator("n_buckets")
+    @classmethod
+    def _buckets_factorise(cls, n_buckets: int | None) -> int | None:
+        if n_buckets is not None:
+            choose_factors(n_buckets, 1, 1)
+        return n_buckets
+
+    @model_validator(mode="after")
+    def _switches_agree(self) -> ReformerOptions:
+        if not self.shared_qk and self.attention == "lsh":
+            raise ValueError("shared_qk: false needs attention: full, because LSH sorts queries and keys as one")
+        if self.wrap and (self.within_bucket or self.strict_causal):
+            raise ValueError("wrap joins two different buckets: it excludes within_bucket and strict_causal")
+        return self
+
+
+def unit_key(query: Tensor) -> Tensor:
+    """Return the keys of `query` (..., E): the same vectors at length 1, zero where a query is zero."""
+    work = torch.promote_types(query.dtype, torch.float32)
+    return functional.normalize(query.to(work), dim=-1, eps=1e-6).to(query.dtype)
+
+
+def attend_fully(
+    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, shared: bool, dropout: float = 0.0
+) -> Tensor:
+    """Return heads (B, H, T, E): softmax of query times key over the pairs in `allowed` (broadcast to (B, H, T, T)).
+
+    With `shared`, a token's logit with itself is -1e5. A query without any key gives zeros. Softmax in float32 for
+    half precision; the (B, H, T, T) matrix is held.
+    """
+    work = torch.promote_types(query.dtype, torch.float32)
+    scores = (query @ key.transpose(-1, -2)).to(work)  # (B, H, T, T)
+    if shared:
+        itself = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
+        scores = scores.masked_fill(itself, SELF_LOGIT)
+    probabilities = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
+    probabilities = probabilities.masked_fill(~allowed.any(-1, keepdim=True), 0.0)
+    return functional.dropout(probabilities, dropout).to(value.dtype) @ value  # (B, H, T, E)
+
+
+class ReformerAttention(Attention):
+    """Shared-QK attention, full or hashed.
+
+    Rotary positions turn the shared vectors before they are hashed, so that hashing compares what attention compares.
+    Rotations are shared over batch and heads. In training each forward draws them anew from one number of the global
+    CPU generator; in evaluation they follow from the buffer `evaluation_seed`. `replay` is the bucket ids (B, H, R, T).
+    Parameters and buffers do not depend on `attention`, so weights trained under one serve the other.
+    """
+
+    evaluation_seed: Tensor
+
+    def __init__(self, shape: ModelShape, options: ReformerOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.n_heads, self.d_head = shape.n_heads, shape.d_head
+        self.causal = shape.causal
+        self.rotary = shape.positions == "rotary"
+        self.factors = choose_factors(options.n_buckets, shape.max_length, options.bucket_size)
+        n_parts = 2 if options.shared_qk else 3
+        self.project_in = nn.Linear(shape.d_model, n_parts * shape.d_model, bias=False)
+        self.project_out = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        for part in (*self.project_in.weight.chunk(n_parts), self.project_out.weight):
+            nn.init.xavier_uniform_(part)
+        self.register_buffer("evaluation_seed", _draw_seed())
+
+    @property
+    def n_buckets(self) -> int:
+        """Buckets of a round (b in the paper), without the one for padding."""
+        first, second = (*self.factors, 1)[:2]
+        return first * second
+
+    def forward(self, x: Tensor, context: Context) -> AttentionOutput:
+        """Attend over normalised hidden states (B, T, D)."""
+        B, T, D = x.shape
+        parts = self.project_in(x).view(B, T, -1, self.n_heads, self.d_head)
+        query, *keys, value = parts.permute(2, 0, 3, 1, 4)  # (B, H, T, E) each
+        if self.rotary:
+            query, keys = rotate(query), [rotate(key) for key in keys]
+        key = keys[0] * self.d_head**-0.5 if keys else self._key_of(query)
+        heads, replay = self._attend(query, key, value, context)
+        return AttentionOutput(self.project_out(heads.transpose(1, 2).reshape(B, T, D)), replay=replay)
+
+    def hash(self, query: Tensor, context: Context) -> Tensor:
+        """Return the bucket ids (B, H, R, T) of `query` (B, H, T, E); padding has the bucket after the last one."""
+        options = self.options
+        # Drawn even where the buckets are given, so that what is drawn next is the same when a forward is repeated.
+        seed = _draw_seed() if self.training else self.evaluation_seed
+        if context.replay is not None:
+            return context.replay  # type: ignore[no-any-return]
+        n_hashes = options.n_hashes if self.training else options.eval_hashes or options.n_hashes
+        query = query.detach()
+        if options.centred_hashing:
+            query = centre(query.to(torch.promote_types(query.dtype, torch.float32)), context.valid, self.causal)
+        buckets = assign_buckets(query, draw_rotations(int(seed), self.d_head, n_hashes, self.factors), self.factors)
+        if context.valid is not None:
+            buckets = buckets.masked_fill(~context.valid[:, None, None, :], self.n_buckets)
+        return buckets.to(smallest_integer(self.n_buckets + 1))
+
+    def _key_of(self, query: Tensor) -> Tensor:
+        return unit_key(query) * (self.d_head**-0.5 if self.options.scale == "sqrt" else 1.0)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> tuple[Tensor, Any]:
+        options, T = self.options, query.shape[2]
+        dropout = options.attention_dropout if self.training else 0.0
+        if options.attention == "full":
+            return self._attend_everywhere(query, key, value, context, dropout), None
+        buckets = self.hash(query, context)
+        if options.bucket_size >= T and not (options.within_bucket or options.strict_causal):
+            # One chunk: every round proposes all pairs.
+            return self._attend_everywhere(query, key, value, context, dropout), buckets
+        return self._attend_hashed(query, key, value, buckets, context.valid, dropout), buckets
+
+    def _attend_everywhere(self, query: Tensor, key: Tensor, value: Tensor, context: Context, dropout: float) -> Tensor:
+        T = query.shape[2]
+        allowed = torch.ones(T, T, dtype=torch.bool, device=query.device)
+        if self.causal:
+            allowed = allowed.tril()
+        if context.valid is not None:
+            allowed = allowed & context.valid[:, None, None, :]
+        return attend_fully(query, key, value, allowed, self.options.shared_qk, dropout)
+
+    def _attend_hashed(
+        self, query: Tensor, key: Tensor, value: Tensor, buckets: Tensor, valid: Tensor | None, dropout: float
+    ) -> Tensor:
+        options = self.options
+        B, H, T, E = query.shape
+        chunk = min(options.bucket_size, T)
+        rules = Rules(
+            chunk=chunk,
+            causal=self.causal,
+            reach=options.bucket_size if options.strict_causal else 1,
+            coded=options.within_bucket or options.strict_causal,
+            wrap=options.wrap,
+            duplicate_correction=options.duplicate_correction,
+        )
+        by_round = buckets.permute(2, 0, 1, 3).flatten(1, 2)  # (R, N, T)
+        by_row = valid if valid is None else valid.repeat_interleave(H, dim=0)  # (N, T)
+        kept = None
+        if dropout:
+            width = min(2 * chunk, chunk * -(-T // chunk))
+            kept = torch.rand(*by_round.shape[:2], chunk, width, device=query.device) >= dropout
+        layout = lay_out(by_round, self.n_buckets, by_row, rules, kept, ranked=options.strict_causal)
+        query, key, value = (part.reshape(B * H, T, E) for part in (query, key, value))
+        return attend_in_chunks(query, key, value, layout, rules, dropout).view(B, H, T, E)
+
+
+def _draw_seed() -> Tensor:
+    return torch.randint(2**62, ())

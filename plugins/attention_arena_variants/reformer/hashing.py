@@ -1,0 +1,109 @@
+"""Locality-sensitive hashing of queries (Kitaev et al. 2020, section 2; Andoni et al. 2015).
+
+A random rotation sends a vector to the nearest of b signed axes, its bucket: vectors at a small angle tend to share
+one. Tokens sorted by bucket then have their likely partners nearby.
+
+Letters beside the usual ones: R hash rounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+DIRECT_BUCKETS = 128
+"""Most buckets that one rotation assigns; more are the product of two, which costs 2 sqrt(b) axes instead of b."""
+
+
+def choose_factors(n_buckets: int | None, max_length: int, bucket_size: int) -> tuple[int, ...]:
+    """Return the even factors whose product is the number of buckets (b in the paper), one or two of them.
+
+    `n_buckets` None gives two buckets per `bucket_size` tokens of `max_length`, rounded up where that must factorise.
+    Raises ValueError for a number that is odd, or above 128 and no multiple of 4.
+    """
+    if n_buckets is None:
+        wanted = 2 * math.ceil(max_length / bucket_size)
+        if wanted <= DIRECT_BUCKETS:
+            return (wanted,)
+        first = 2 * round(wanted**0.5 / 2)
+        return first, 2 * math.ceil(wanted / (2 * first))
+    if n_buckets < 2 or n_buckets % 2:
+        raise ValueError(f"n_buckets must be even and at least 2, got {n_buckets}")
+    if n_buckets <= DIRECT_BUCKETS:
+        return (n_buckets,)
+    if n_buckets % 4:
+        raise ValueError(
+            f"n_buckets above {DIRECT_BUCKETS} must be a multiple of 4, a product of two even factors, got {n_buckets}"
+        )
+    quarter = n_buckets // 4
+    first = next(divisor for divisor in range(math.isqrt(quarter), 0, -1) if quarter % divisor == 0)
+    return 2 * first, 2 * quarter // first
+
+
+def draw_rotations(seed: int, d_head: int, n_hashes: int, factors: Sequence[int]) -> Tensor:
+    """Return Gaussian projections (E, R, half the sum of `factors`), float32 on the CPU, set by `seed` alone."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(d_head, n_hashes, sum(factors) // 2, generator=generator)
+
+
+def assign_buckets(query: Tensor, rotations: Tensor, factors: Sequence[int]) -> Tensor:
+    """Return the bucket ids (B, H, R, T) of `query` (B, H, T, E), int64 from 0 to the product of `factors` - 1.
+
+    One round is argmax([x R, -x R]) for each factor; two factors b1, b2 combine to a1 + b1 a2.
+    """
+    with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
+        # Half precision would flip buckets between near-equal axes.
+        work = torch.promote_types(query.dtype, torch.float32)
+        axes = rotations.to(query.device, work)
+        rotated = (query.to(work) @ axes.flatten(1)).view(*query.shape[:-1], *axes.shape[1:])  # (B, H, T, R, axes)
+        buckets = torch.zeros(rotated.shape[:-1], dtype=torch.int64, device=query.device)  # (B, H, T, R)
+        stride = 1
+        for factor, part in zip(
+            factors, torch.split(rotated, [factor // 2 for factor in factors], dim=-1), strict=True
+        ):
+            highest, nearest = part.max(dim=-1)
+            lowest, farthest = part.min(dim=-1)
+            buckets += stride * torch.where(highest >= -lowest, nearest, farthest + factor // 2)
+            stride *= factor
+        return buckets.transpose(-1, -2)
+
+
+def centre(query: Tensor, valid: Tensor | None, causal: bool) -> Tensor:
+    """Subtract from `query` (B, H, T, E) its mean over valid tokens, in causal models over those up to each position.
+
+    Not in the paper: a component that all queries share would send most of them to one bucket.
+    """
+    real = torch.ones_like(query[..., :1]) if valid is None else valid[:, None, :, None].to(query.dtype)
+    if causal:
+        total, count = (query * real).cumsum(2), real.cumsum(2)
+    else:
+        total, count = (query * real).sum(2, keepdim=True), real.sum(2, keepdim=True)
+    return query - total / count.clamp(min=1)
+
+
+def smallest_integer(n_values: int) -> torch.dtype:
+    """Return the smallest integer type that holds 0 to `n_values` - 1: what is kept per layer should be small."""
+    if n_values <= 2**8:
+        return torch.uint8
+    return torch.int16 if n_values <= 2**15 else torch.int32
+
+
+def sort_by_bucket(buckets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return order and rank (..., T) of tokens sorted by bucket id (..., T), then by position.
+
+    `order[s]` is the position of the token at sorted place s, and `rank[t]` the sorted place of the one at position t.
+    """
+    T = buckets.shape[-1]
+    positions = torch.arange(T, device=buckets.device).expand(buckets.shape)
+    order = (buckets.long() * T + positions).argsort(dim=-1)
+    return order, torch.empty_like(order).scatter_(-1, order, positions)
+
+
+def take(rows: Tensor, index: Tensor) -> Tensor:
+    """Return `rows` (N, T, E) at `index` (N, S), as (N, S, E)."""
+    N, T = rows.shape[:2]
+    start = torch.arange(0, N * T, T, device=index.device).unsqueeze(-1)
+    return rows.reshape(N * T, -1).index_select(0, (index + start).flatten()).view(N, index.shape[1], -1)

@@ -1,0 +1,49 @@
+"""Catalogue entry of the softmax Transformer (Vaswani et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from attention_arena.hooks import hookimpl
+from attention_arena.layers import Stack
+from attention_arena.variant import Backbone, Capability, Complexity, ModelShape, Options, Variant
+from attention_arena_variants.softmax.attention import FusedAttention, NaiveAttention
+
+
+class SoftmaxOptions(Options):
+    """Options of softmax attention."""
+
+    implementation: Literal["fused", "naive"] = Field(
+        "fused", description="fused never holds the n x n matrix; naive does, as the papers' baselines did"
+    )
+    attention_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout of attention probabilities")
+
+
+IMPLEMENTATIONS = {"fused": FusedAttention, "naive": NaiveAttention}
+
+
+def build(options: SoftmaxOptions, shape: ModelShape) -> Backbone:
+    """Return a stack of softmax attention."""
+    attention = IMPLEMENTATIONS[options.implementation]
+    return Stack(shape, lambda layer: attention(shape, options.attention_dropout))
+
+
+SOFTMAX = Variant(
+    name="softmax",
+    summary="Full softmax attention: every token weighs every other one.",
+    paper="Vaswani et al. 2017, Attention Is All You Need",
+    supports=frozenset({Capability.BIDIRECTIONAL, Capability.CAUSAL, Capability.PADDING, Capability.STEPWISE}),
+    options=SoftmaxOptions,
+    build=build,
+    complexity=Complexity(time=2.0, memory=1.0, formula="n^2 d"),
+    check_options=({}, {"implementation": "naive"}),
+)
+
+
+@hookimpl
+def register_variants() -> Sequence[Variant]:
+    """Register the variant."""
+    return [SOFTMAX]

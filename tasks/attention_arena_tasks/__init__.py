@@ -1,0 +1,1 @@
+"""The tasks that come with attention-arena, each a plugin like any other."""
