@@ -90,6 +90,16 @@ class Catalogue:
     origins: Mapping[tuple[Kind, str], Plugin] = field(default_factory=dict)
     problems: tuple[PluginProblem, ...] = ()
 
+    def entries(self) -> dict[Kind, Mapping[str, Any]]:
+        """Return everything by kind."""
+        return {
+            "variant": self.variants,
+            "task": self.tasks,
+            "measure": self.measures,
+            "figure": self.figures,
+            "executor": self.executors,
+        }
+
     def variant(self, name: str) -> Variant:
         """Return the variant, or raise ConfigError."""
         return self._find("variant", name, self.variants)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from attention_arena.layers.positions import LearnedPositions, NoPositions, Sinu
 from attention_arena.task import Batch, Objective, TaskData
 from attention_arena.variant import Backbone, Context, ModelSettings, ModelShape, Options, State, Variant
 
-POSITIONS = {
+POSITIONS: dict[str, Callable[[ModelShape], nn.Module]] = {
     "learned": lambda shape: LearnedPositions(shape.max_length, shape.d_model),
     "sinusoidal": lambda shape: SinusoidalPositions(),
     "rotary": lambda shape: NoPositions(),

@@ -35,7 +35,12 @@ class Batch(NamedTuple):
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with every tensor changed."""
-        return Batch(*(None if part is None else change(part) for part in self))
+
+        def each(part: Tensor | None) -> Tensor | None:
+            return None if part is None else change(part)
+
+        rest = (each(part) for part in self[2:])
+        return Batch(change(self.tokens), change(self.targets), *rest)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on `device`."""

@@ -1,3 +1,4 @@
+import hashlib
 import math
 import os
 import sysconfig
@@ -63,6 +64,16 @@ class TestFolder:
         assert sorted(part for split in parts.values() for part in split) == sorted(texts.values())
         for name, split in parts.items():
             assert sorted(split) == sorted(text for path, text in texts.items() if split_of(path) == name)
+
+    def test_files_follow_each_other_by_the_hash_of_their_path(self, tmp_path: Path) -> None:
+        texts = {f"{i}.txt": f"{i} ".encode() * 3 for i in range(100)}
+        for name, text in texts.items():
+            (tmp_path / "corpus").mkdir(exist_ok=True)
+            (tmp_path / "corpus" / name).write_bytes(text)
+        data = load(LanguageModelOptions(corpus=str(tmp_path / "corpus")), tmp_path / "cache")
+        ordered = sorted(texts, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        expected = [texts[name] for name in ordered if split_of(name) == "train"]
+        assert content(data.train) == b"\0".join(expected)
 
     def test_the_order_in_which_files_were_written_changes_nothing(self, tmp_path: Path) -> None:
         hashes = []

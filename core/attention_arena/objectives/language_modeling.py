@@ -21,7 +21,7 @@ class VocabularyHead(nn.Module):
     """A linear map to the vocabulary, with its own weight or the embedding's.
 
     The own weight starts at standard deviation 0.02, so that the first loss is near log(V) whatever the width. A tied
-    weight (Press & Wolf 2017) is scaled by D^-1/2, so that it may keep the scale that suits it as an embedding.
+    one (Press & Wolf 2017) starts as the model's embedding does, at D^-1/2, which gives logits of unit variance.
     """
 
     def __init__(self, shape: ModelShape, embedding: nn.Embedding, vocab_size: int, tied: bool) -> None:
@@ -31,11 +31,10 @@ class VocabularyHead(nn.Module):
         else:
             self.weight = nn.Parameter(torch.empty(vocab_size, shape.d_model).normal_(std=0.02))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
-        self.scale = shape.d_model**-0.5 if tied else 1.0
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return logits (..., V) of `hidden` (..., D)."""
-        return functional.linear(hidden * self.scale, self.weight, self.bias)
+        return functional.linear(hidden, self.weight, self.bias)
 
 
 class LanguageModeling(Objective):

@@ -71,12 +71,12 @@ class Cost(NamedTuple):
 
 
 COST_COLUMNS = (
-    Cost("tokens_per_second", "training speed", "tokens/s, higher is better", count),
+    Cost("tokens_per_second", "training speed", "tokens/s ↑", count),
     Cost("speed_ratio", "speed ratio", "to the baseline", ratio),
-    Cost("peak_memory_bytes", "peak memory", "of the run, lower is better", size),
-    Cost("saved_for_backward_bytes", "saved for backward", "bytes a step, lower is better", size),
+    Cost("peak_memory_bytes", "peak memory", "of the run ↓", size),
+    Cost("saved_for_backward_bytes", "saved for backward", "of a step ↓", size),
     Cost("parameters", "parameters", "count", count),
-    Cost("flops_per_token", "FLOPs", "per token, lower is better", count),
+    Cost("flops_per_token", "FLOPs", "per token ↓", count),
 )
 
 
@@ -87,7 +87,7 @@ def answer_table(summaries: Summaries) -> AnswerTable:
 
 def cost_table(summaries: Summaries, task: TaskSummary) -> AnswerTable:
     """Return the costs on one task alone, with the time of a step."""
-    step = Cost("step_ms", "training step", "ms, lower is better", significant)
+    step = Cost("step_ms", "training step", "ms ↓", significant)
     table = _table(summaries, [task], (COST_COLUMNS[0], COST_COLUMNS[1], step, *COST_COLUMNS[2:]))
     rows = [
         AnswerRow(row.label, row.cells[1:], row.baseline) for row in table.rows if not row.trivial and row.cells[0].text
@@ -107,7 +107,7 @@ def _table(summaries: Summaries, tasks: Sequence[TaskSummary], costs: Sequence[C
         )
         for label in summaries.labels
     ]
-    columns = [Column(task.heading, task.measured_in) for task in tasks]
+    columns = [Column(task.heading, task.measured_briefly) for task in tasks]
     columns += [Column(cost.title, cost.below) for cost in costs]
     return AnswerTable(columns, rows + _trivial(tasks, len(costs)), len(tasks), _notes(rows, summaries, tasks))
 
@@ -160,9 +160,7 @@ def _cost(summaries: Summaries, label: str, tasks: Sequence[TaskSummary], cost: 
     cells = [cell for task in tasks if (cell := summaries.cells.get((label, task.label)))]
     values = [value for cell in cells if (value := _cost_of(summaries, cell, cost)) is not None]
     if not values:
-        done = any("no score" in cell.reasons or cell.score is not None for cell in cells)
-        why = "not measured" if cost.name != "speed_ratio" else "not comparable"
-        return Cell(why if done else "–", detail="" if done else "no run is done")
+        return _why_no_cost(cells, cost)
     value = geometric_mean(values) if min(values) > 0 else sum(values) / len(values)
     note = f"{len(values)} of {len(tasks)} tasks" if len(values) < len(tasks) else ""
     if len(tasks) == 1:
@@ -174,6 +172,14 @@ def _cost_spread(interval: Interval | None, cost: Cost) -> str:
     if interval is None or interval.high is None or interval.high == interval.value:
         return ""
     return f"± {cost.write(interval.high - interval.value)}"
+
+
+def _why_no_cost(cells: Sequence[Summary], cost: Cost) -> Cell:
+    if not cells:
+        return Cell("", detail="not planned")
+    if any(cell.n_done for cell in cells):
+        return Cell("not comparable" if cost.name == "speed_ratio" else "not measured")
+    return reason({status: detail for cell in cells for status, detail in cell.reasons.items()})
 
 
 def _cost_of(summaries: Summaries, cell: Summary, cost: Cost) -> float | None:
@@ -197,7 +203,7 @@ def _notes(rows: Sequence[AnswerRow], summaries: Summaries, tasks: Sequence[Task
     cells = [cell for row in rows for cell in row.cells]
     scores = [each.score for each in summaries.cells.values() if each.score is not None]
     bases = {score.basis for score in scores}
-    notes = []
+    notes = ["↑: higher is better. ↓: lower is better."]
     if "seeds" in bases:
         seeds = sorted({score.n for score in scores if score.basis == "seeds"})
         span = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -40,7 +40,7 @@ RUN_COLUMNS = _columns(Record)
 MEASUREMENT_COLUMNS = {key: RUN_COLUMNS[key] for key in RUN_KEYS} | _columns(MeasurementRow)
 CURVE_COLUMNS = {key: RUN_COLUMNS[key] for key in RUN_KEYS} | _columns(CurvePoint)
 BASELINE_COLUMNS = {key: RUN_COLUMNS[key] for key in TASK_KEYS} | {"name": pl.String, "value": pl.Float64}
-SOURCE_COLUMNS = {key: pl.String for key in (*TASK_KEYS, "kind", "description", "licence")}
+SOURCE_COLUMNS = dict.fromkeys((*TASK_KEYS, "kind", "description", "licence"), pl.String)
 
 
 class Note(NamedTuple):
@@ -51,33 +51,36 @@ class Note(NamedTuple):
     text: str
 
 
-def _empty(columns: Mapping[str, Any]) -> Any:
-    return field(default_factory=lambda: pl.DataFrame(schema=columns))
-
-
 @dataclass(frozen=True)
 class Results:
     """What studies came to; every frame always has all its columns, whatever was measured."""
 
-    runs: pl.DataFrame = _empty(RUN_COLUMNS)
+    runs: pl.DataFrame
     """One row a run, in the plan's order; a planned run without a record is `pending`."""
-    measurements: pl.DataFrame = _empty(MEASUREMENT_COLUMNS)
+    measurements: pl.DataFrame
     """The run's names and one `MeasurementRow`."""
-    curves: pl.DataFrame = _empty(CURVE_COLUMNS)
+    curves: pl.DataFrame
     """The run's names and one `CurvePoint`."""
-    baselines: pl.DataFrame = _empty(BASELINE_COLUMNS)
+    baselines: pl.DataFrame
     """Scores that need no model, one row a task and name."""
-    sources: pl.DataFrame = _empty(SOURCE_COLUMNS)
+    sources: pl.DataFrame
     """Where a task's data came from, one row a task."""
-    studies: list[StudyFile] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
+    studies: list[StudyFile]
+    notes: list[Note]
 
     def of(self, study: StudyFile) -> Results:
         """Return the part that belongs to one study and profile."""
         mine = (pl.col("study") == study.study) & (pl.col("profile") == study.profile)
-        frames = (self.runs, self.measurements, self.curves, self.baselines, self.sources)
-        notes = [note for note in self.notes if note[:2] == (study.study, study.profile)]
-        return Results(*(frame.filter(mine) for frame in frames), studies=[study], notes=notes)
+        return replace(
+            self,
+            runs=self.runs.filter(mine),
+            measurements=self.measurements.filter(mine),
+            curves=self.curves.filter(mine),
+            baselines=self.baselines.filter(mine),
+            sources=self.sources.filter(mine),
+            studies=[study],
+            notes=[note for note in self.notes if note[:2] == (study.study, study.profile)],
+        )
 
 
 def load_results(path: str | Path) -> Results:

@@ -43,11 +43,18 @@ class TaskSummary:
     @property
     def measured_in(self) -> str:
         """Metric, unit and direction: `accuracy (%), higher is better`."""
+        return self._measured({True: ", higher is better", False: ", lower is better", None: ""})
+
+    @property
+    def measured_briefly(self) -> str:
+        """Metric, unit and direction for a narrow place: `accuracy (%) ↑`."""
+        return self._measured({True: " ↑", False: " ↓", None: ""})
+
+    def _measured(self, directions: Mapping[bool | None, str]) -> str:
         if self.metric is None:
             return "no score"
-        unit = f" ({self.unit})" if self.unit and self.unit != self.metric else ""
-        direction = {True: ", higher is better", False: ", lower is better", None: ""}[self.higher_is_better]
-        return f"{self.metric.replace('_', ' ')}{unit}{direction}"
+        named = self.unit is None or self.unit in self.metric.split("_")
+        return self.metric.replace("_", " ") + ("" if named else f" ({self.unit})") + directions[self.higher_is_better]
 
     def better(self, value: float, other: float) -> bool:
         """Whether `value` beats `other`; never where the metric has no direction."""
@@ -74,6 +81,7 @@ class Summary:
     """The task's label."""
     n_runs: int
     """Seeds that were planned."""
+    n_done: int
     n_scored: int
     """Seeds that have a score."""
     score: Interval | None
@@ -161,9 +169,8 @@ def _task(label: str, rows: list[dict[str, Any]], baselines: pl.DataFrame) -> Ta
         return next((row[column] for row in rows if row[column] is not None), None)
 
     keys = {(row["task"], row["task_options"]) for row in rows}
-    trivial = {
-        row["name"]: row["value"] for row in baselines.iter_rows(named=True) if (row["task"], row["task_options"]) in keys
-    }
+    found = baselines.select("task", "task_options", "name", "value").iter_rows()
+    trivial = {name: value for task, options, name, value in found if (task, options) in keys}
     for row in rows:
         if row["trivial_baseline"] is not None:
             trivial.setdefault(row["trivial_baseline_name"] or "trivial baseline", row["trivial_baseline"])
@@ -185,6 +192,7 @@ def _summary(key: tuple[str, str], rows: list[dict[str, Any]]) -> Summary:
         baseline=bool(rows[0]["baseline"]),
         task=key[1],
         n_runs=len(rows),
+        n_done=sum(row["status"] == "done" for row in rows),
         n_scored=len(scored),
         score=_score(scored) if scored else None,
         reasons=reasons,

@@ -21,10 +21,9 @@ def _sentence(summaries: Summaries, task: TaskSummary, best: Summary) -> str:
     scored = [cell for cell in summaries.of_task(task) if cell.score is not None]
     assert best.score is not None
     decimals = decimals_for([cell.score.value for cell in scored if cell.score], task.unit == "%")
-    percent = "\u202f%" if task.unit == "%" else ""
-    interval = spread(best.score, decimals)
-    number = f"{(task.metric or '').replace('_', ' ')} {fixed(best.score.value, decimals)}{percent}"
-    number += f" {interval}" if interval else ""
+    parts = [(task.metric or "").replace("_", " "), fixed(best.score.value, decimals)]
+    parts += [part for part in (spread(best.score, decimals), "%" if task.unit == "%" else "") if part]
+    number = " ".join(parts)
     verb = "scores best" if len(scored) > 1 else "is the only variant with a score"
     sentence = f"On {task.heading}, {best.label} {verb}: {number}{_speed(summaries, best)}"
     return sentence + _doubts(task, best, scored) + "."

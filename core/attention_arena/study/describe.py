@@ -5,11 +5,11 @@ from __future__ import annotations
 from attention_arena.study.expand import brief
 from attention_arena.study.plan import Plan, PlannedRun
 
-HEADINGS = ("task", "variant", "seeds", "steps", "notes")
+HEADINGS = ("variant", "seeds", "steps", "notes")
 
 
 def describe(plan: Plan) -> str:
-    """Return the study's question, a table of task by variant, and what it adds up to."""
+    """Return the study's question, a table with the variants under each task, and what it adds up to."""
     parts = [f"{plan.study.name} (profile {plan.profile}), {plan.file}"]
     parts += [plan.study.question.strip()] if plan.study.question.strip() else []
     parts += ["", *_table(plan.runs), "", _total(plan)]
@@ -18,23 +18,29 @@ def describe(plan: Plan) -> str:
 
 
 def _table(runs: tuple[PlannedRun, ...]) -> list[str]:
-    rows = [HEADINGS]
-    previous = ""
-    for pair in _pairs(runs):
-        first = pair[0]
-        task = _task_name(first)
-        rows.append(
-            (
-                "" if task == previous else task,
-                f"{first.label}{' [baseline]' if first.baseline else ''}",
-                "-" if first.unsupported else " ".join(str(run.seed) for run in pair),
-                "-" if first.unsupported else str(first.training.steps),
-                f"unsupported: {first.unsupported}" if first.unsupported else ", ".join(first.departs_from_shape),
-            )
-        )
-        previous = task
+    pairs = _pairs(runs)
+    rows = [HEADINGS, *(_row(pair) for pair in pairs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    table = lines[:1]
+    task = ""
+    for pair, line in zip(pairs, lines[1:], strict=True):
+        if _task_name(pair[0]) != task:
+            task = _task_name(pair[0])
+            table.append(task)
+        table.append(line)
+    return table
+
+
+def _row(pair: list[PlannedRun]) -> tuple[str, str, str, str]:
+    first = pair[0]
+    label = f"{first.label}{' [baseline]' if first.baseline else ''}"
+    if first.unsupported is not None:
+        return label, "-", "-", f"unsupported: {first.unsupported}"
+    seeds = " ".join(str(run.seed) for run in pair)
+    return label, seeds, str(first.training.steps), ", ".join(first.departs_from_shape)
 
 
 def _pairs(runs: tuple[PlannedRun, ...]) -> list[list[PlannedRun]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attention_arena
 from attention_arena.errors import ConfigError
 from attention_arena.spelling import unknown_name
 
@@ -38,7 +37,7 @@ def shipped_studies(folders: tuple[Path, ...] | None = None) -> dict[str, Path]:
 
 def study_folders() -> tuple[Path, ...]:
     """Return where studies are shipped: the installed package's folder, and a checkout's."""
-    package = Path(attention_arena.__file__).parent
+    package = Path(__file__).parents[1]
     checkout = package.parent.parent
     folders = [package / "studies"]
     if package.parent.name == "core" and (checkout / "pyproject.toml").is_file():

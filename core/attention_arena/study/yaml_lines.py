@@ -147,7 +147,9 @@ class _Reader:
         for key_node, value_node in node.value:
             line = _line(key_node)
             if key_node.tag == TAG + "merge":
-                merged = {**self._merged(value_node, line, path), **merged}
+                if merged:
+                    self._complain(line, join(path, "<<"), "this key stands twice; merge several with <<: [*one, *two]")
+                merged = self._merged(value_node, line, path)
                 continue
             if key_node.tag != TAG + "str":
                 self._complain(line, path, f"expected a name as key, got {_shown(key_node)}; put it in quotes")

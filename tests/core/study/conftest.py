@@ -71,10 +71,12 @@ def no_data(options: Any, folder: Path) -> Any:
     raise AssertionError("planning a study must not load data")
 
 
-PARITY = Task("parity", 1, "Odd or even.", "-", SequenceOptions, lambda o: TaskNeeds(TWO_SIDED, o.max_length, False), no_data)
+PARITY = Task(
+    "parity", 1, "Odd or even.", "-", SequenceOptions, lambda o: TaskNeeds(TWO_SIDED, o.max_length, False), no_data
+)
 BABBLE = Task(
     "babble", 1, "Next token.", "-", SequenceOptions,
-    lambda o: TaskNeeds(frozenset({Capability.CAUSAL}), o.max_length, True), no_data,
+    lambda o: TaskNeeds(frozenset(), o.max_length, True), no_data,
 )  # fmt: skip
 SPEED = Measure("speed", "Time.", SpeedOptions, lambda options, subject: [])
 MEMORY = Measure("memory", "Bytes.", SpeedOptions, lambda options, subject: [])

@@ -9,7 +9,7 @@ from attention_arena.study import Plan
 Load = Callable[..., Plan]
 Complaints = Callable[..., list[tuple[int | None, str, str]]]
 
-STUDY = """
+STUDY = """\
 name: s
 profile: tiny
 seeds: [0, 1, 2]
@@ -19,7 +19,7 @@ tasks: [{name: parity, options: {max_length: 100}}, babble]
 variants:
   - {name: full, label: ours}
   - {name: low_rank, options: {sharing: keys}, sweep: {rank: [2, 4]}}
-  - full
+  - {name: hashing, label: full}
 profiles:
   tiny:
 """
@@ -47,13 +47,12 @@ def test_a_mapping_changes_the_named_variant_key_by_key(load: Load) -> None:
     plan = load(STUDY + "    variants: {low_rank: {sweep: {rank: [3]}, training: {steps: 4}}}")
     entry = plan.study.variants[1]
     assert (entry.options, entry.sweep, entry.training) == ({"sharing": "keys"}, {"rank": [3]}, {"steps": 4})
-    assert [variant.name for variant in plan.study.variants] == ["full", "low_rank", "full"]
+    assert [variant.name for variant in plan.study.variants] == ["full", "low_rank", "hashing"]
 
 
 def test_a_label_names_an_entry_before_a_name_does(load: Load) -> None:
-    text = STUDY.replace("  - full\n", "")
-    plan = load(text + "    variants: {ours: {model: {d_ff: 4}}}")
-    assert plan.study.variants[0].model == {"d_ff": 4}
+    plan = load(STUDY + "    variants: {full: {model: {d_ff: 4}}}")
+    assert [entry.model for entry in plan.study.variants] == [{}, {}, {"d_ff": 4}]
 
 
 def test_null_leaves_an_entry_out(load: Load) -> None:
@@ -78,7 +77,7 @@ def test_the_plan_of_a_profile_is_not_changed_by_another(load: Load) -> None:
     assert plan.runs[0].model.d_model == 32
 
 
-UNUSED = STUDY.replace("profile: tiny\n", "").replace("  - full\n", "")
+UNUSED = STUDY.replace("profile: tiny\n", "")
 
 
 @pytest.mark.parametrize(
@@ -88,13 +87,21 @@ UNUSED = STUDY.replace("profile: tiny\n", "").replace("  - full\n", "")
         ("training: {stpes: 1}", "profiles.tiny.training.stpes", "unknown training key 'stpes'; did you mean 'steps'?"),
         ("model: {d_model: x}", "profiles.tiny.model.d_model", "expected an integer ≥ 1, got 'x'"),
         ("name: t", "profiles.tiny.name", "a profile cannot change name"),
-        ("tasks: {prity: {}}", "profiles.tiny.tasks.prity", "unknown task of this study 'prity'; did you mean 'parity'?"),
-        ("tasks: {parity: 3}", "profiles.tiny.tasks.parity", "expected a mapping to merge, or null to leave it out, got 3"),
+        (
+            "tasks: {prity: {}}",
+            "profiles.tiny.tasks.prity",
+            "unknown task of this study 'prity'; did you mean 'parity'?",
+        ),
+        (
+            "tasks: {parity: 3}",
+            "profiles.tiny.tasks.parity",
+            "expected a mapping to merge, or null to leave it out, got 3",
+        ),
         ("variants: [fulll]", "profiles.tiny.variants[0]", "unknown variant 'fulll'; did you mean 'full'?"),
         ("measure: {sped: null}", "profiles.tiny.measure.sped", "unknown measure of this study 'sped'; did you mean"),
         ("measure: {speed: {l: 1}}", "profiles.tiny.measure.speed.l", "unknown speed option 'l'; known: lengths"),
     ],
-)  # fmt: skip
+)
 def test_a_profile_is_checked_even_when_it_is_not_used(
     complaints: Complaints, change: str, path: str, message: str
 ) -> None:
@@ -107,7 +114,10 @@ def test_a_problem_that_only_a_profile_makes_names_the_profile(complaints: Compl
     text = UNUSED + "    tasks: {parity: {options: {max_length: 3}}}\n"
     [(_, path, message)] = complaints(text)
     assert path == "variants[1].sweep.rank[1]"
-    assert message == "rank must not exceed max_length (3), got 4 (low_rank (rank=4, sharing=keys) on parity, 3 tokens) (under profile tiny)"
+    assert (
+        message == "rank must not exceed max_length (3), got 4 (low_rank (rank=4, sharing=keys) on parity, 3 tokens) "
+        "(under profile tiny)"
+    )
 
 
 def test_a_problem_of_the_study_itself_is_reported_once(complaints: Complaints) -> None:

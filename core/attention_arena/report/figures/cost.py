@@ -21,6 +21,7 @@ COLUMNS = {
     "unit": pl.String,
     "label": pl.String,
     "length": pl.Int64,
+    "batch_size": pl.Int64,
     "value": pl.Float64,
     "low": pl.Float64,
     "high": pl.Float64,
@@ -28,7 +29,10 @@ COLUMNS = {
 }
 PANEL = ["task", "measure", "phase", "unit"]
 EXPONENT_COLUMNS = {name: COLUMNS[name] for name in (*PANEL, "label")} | {
+    "shortest": pl.Int64,
+    "longest": pl.Int64,
     "lengths": pl.Int64,
+    "fixed_tokens": pl.Boolean,
     "exponent": pl.Float64,
     "low": pl.Float64,
     "high": pl.Float64,
@@ -45,21 +49,41 @@ def data(results: Results) -> pl.DataFrame:
     means = (
         found.with_columns(task=pl.Series(labels, dtype=pl.String))
         .group_by(*PANEL, "label", "length", maintain_order=True)
-        .agg(pl.col("value").mean(), pl.col("low").mean(), pl.col("high").mean(), pl.col("samples").sum())
+        .agg(
+            pl.col("batch_size").max(),
+            pl.col("value").mean(),
+            pl.col("low").mean(),
+            pl.col("high").mean(),
+            pl.col("samples").sum(),
+        )
     )
     enough = pl.col("length").n_unique().over(PANEL) >= 2
     return means.filter(enough).select(*COLUMNS)
 
 
 def exponents(results: Results) -> pl.DataFrame:
-    """Return, for each line of the figure with two lengths or more, e of cost ~ length^e with its 95 % interval."""
+    """Return, for each line of the figure with two lengths or more, e of cost ~ length^e with its 95 % interval.
+
+    `fixed_tokens`: the batch shrank as the sequences grew, so e is that of a token's cost, one less than a sequence's.
+    """
     rows: list[dict[str, Any]] = []
     for key, line in data(results).group_by(*PANEL, "label", maintain_order=True):
         if len(line) < 2:
             continue
         fit = exponent(line["length"].to_list(), line["value"].to_list())
         named = dict(zip((*PANEL, "label"), key, strict=True))
-        rows.append({**named, "lengths": len(line), "exponent": fit.value, "low": fit.low, "high": fit.high})
+        rows.append(
+            {
+                **named,
+                "shortest": line["length"].min(),
+                "longest": line["length"].max(),
+                "lengths": len(line),
+                "fixed_tokens": line["batch_size"].n_unique() > 1,
+                "exponent": fit.value,
+                "low": fit.low,
+                "high": fit.high,
+            }
+        )
     return pl.DataFrame(rows, EXPONENT_COLUMNS)
 
 
@@ -87,7 +111,8 @@ def _line(panel: Any, rows: pl.DataFrame, look: Look) -> None:
     rows = rows.sort("length")
     x = rows["length"].to_numpy()
     if rows["low"].null_count() == 0 and rows["high"].null_count() == 0:
-        panel.fill_between(x, rows["low"].to_numpy(), rows["high"].to_numpy(), color=look.colour, alpha=0.2, linewidth=0)
+        low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
+        panel.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
     panel.plot(x, rows["value"].to_numpy(), color=look.colour, marker=look.marker, markersize=6, linewidth=1.5)
 
 

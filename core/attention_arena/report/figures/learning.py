@@ -116,8 +116,8 @@ LEARNING = Figure(
     name="learning_curves",
     title="Learning curves",
     caption=(
-        "Score on validation while training, by step on the left and by wall time on the right. A line is the mean over "
-        "seeds, its band reaches from the lowest seed to the highest; dashed lines are scores that need no model."
+        "Score on validation while training, by step on the left and by wall time on the right. A line is the mean "
+        "over seeds, its band reaches from the lowest seed to the highest; dashed lines are scores that need no model."
     ),
     draw=draw,
     data=data,

@@ -48,7 +48,7 @@ def house_style() -> Iterator[None]:
     import matplotlib
     import seaborn
 
-    settings: dict[str, Any] = {
+    settings: Any = {
         **seaborn.axes_style("ticks"),
         **seaborn.plotting_context("notebook", font_scale=0.85),
         "font.family": ["sans-serif"],
@@ -81,6 +81,7 @@ def canvas(n_panels: int, wide: int = MAX_COLUMNS) -> tuple[Any, list[Any]]:
     n_columns = min(n_panels, wide)
     n_rows = math.ceil(n_panels / n_columns)
     figure = Figure(figsize=(PANEL_WIDTH * n_columns, PANEL_HEIGHT * n_rows), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     axes = list(grid.flat)
     for spare in axes[n_panels:]:
@@ -108,5 +109,10 @@ def add_legend(figure: Any, shown: dict[str, Look], extra: Sequence[Any] = ()) -
     figure.set_size_inches(width, height + row * math.ceil(len(handles) / columns) + 0.15)
     spacing = max(0.5, (row - 0.14) * 72 / 10)
     figure.legend(
-        handles=handles, loc="outside lower left", ncols=columns, fontsize="small", labelspacing=spacing, handletextpad=1
+        handles=handles,
+        loc="outside lower left",
+        ncols=columns,
+        fontsize="small",
+        labelspacing=spacing,
+        handletextpad=1,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -152,16 +153,24 @@ def _trivial_lines(panel: Any, task: TaskSummary, rows: list[dict[str, Any]]) ->
             panel.axhline(value, color=INK, linestyle="--", linewidth=0.9, alpha=0.65, zorder=0)
         up = task.higher_is_better is not False
         edge = 1.0 if (value > highest) == up else 0.0
+        side, align = (1.0, "right") if _leaves_room_right(rows, value) else (0.0, "left")
         panel.annotate(
             verbatim(name if near else f"{name}: {significant(value)}, off the axis"),
-            (1.0, value) if near else (1.0, edge),
+            (side, value) if near else (side, edge),
             xycoords=("axes fraction", "data" if near else "axes fraction"),
-            xytext=(-2, 2 if near or not edge else -10),
+            xytext=(3 if align == "left" else -3, 2 if near or not edge else -10),
             textcoords="offset points",
-            ha="right",
+            ha=align,
             fontsize="x-small",
             color=INK,
         )
+
+
+def _leaves_room_right(rows: list[dict[str, Any]], value: float) -> bool:
+    """Whether the mark nearest to a line lies left of the middle, so that the line's name goes to the right."""
+    places = [math.log(row["tokens_per_second"]) for row in rows]
+    nearest = min(rows, key=lambda row: abs(row["score"] - value))
+    return 2 * math.log(nearest["tokens_per_second"]) < min(places) + max(places)
 
 
 def _key(greatest: Any) -> list[Any]:
@@ -172,20 +181,16 @@ def _key(greatest: Any) -> list[Any]:
         Line2D([], [], color=INK, alpha=0.5, linewidth=1, label="Pareto frontier"),
         Line2D([], [], color=INK, linestyle="--", linewidth=0.9, label="needs no model"),
     ]
-    for share in (1.0, 0.25) if greatest else ():
-        lines.append(
-            Line2D(
-                [],
-                [],
-                linestyle="",
-                marker="o",
-                color=FAINT,
-                markeredgecolor=INK,
-                markersize=(LARGEST * share) ** 0.5,
-                label=size(greatest * share),
-            )
-        )
-    return lines
+    sizes = [greatest, greatest / 4] if greatest else []
+    return lines + [_memory(each, greatest) for each in sizes]
+
+
+def _memory(amount: float, greatest: float) -> Any:
+    from matplotlib.lines import Line2D
+
+    side = (LARGEST * amount / greatest) ** 0.5
+    label = f"peak memory {size(amount)}"
+    return Line2D([], [], linestyle="", marker="o", color=FAINT, markeredgecolor=INK, markersize=side, label=label)
 
 
 TRADEOFF = Figure(
