@@ -138,18 +138,19 @@ class Catalogue:
         raise ConfigError(message)
 
 
-def load_catalogue(entry_points: Iterable[EntryPoint] | None = None, only: Collection[str] | None = None) -> Catalogue:
+def load_catalogue(
+    entry_points: Iterable[EntryPoint] | None = None, kinds: Collection[Kind] | None = None
+) -> Catalogue:
     """Load plugins and collect what they register.
 
-    `entry_points` defaults to the installed ones of the group `attention_arena`. `only` names the plugins to load; the
-    others are not imported.
+    `entry_points` defaults to the installed ones of the group `attention_arena`. `kinds` are the kinds to ask for, all
+    of them by default; a process that trains asks for no figures, and so loads nothing that draws.
     """
     if entry_points is None:
         entry_points = installed_entry_points(group=GROUP)
     by_name: dict[str, dict[Plugin, EntryPoint]] = defaultdict(dict)
     for entry_point in entry_points:
-        if only is None or entry_point.name in only:
-            by_name[entry_point.name][_plugin(entry_point)] = entry_point
+        by_name[entry_point.name][_plugin(entry_point)] = entry_point
     loaded: list[LoadedPlugin] = []
     problems: list[PluginProblem] = []
     for name in sorted(by_name):
@@ -163,15 +164,17 @@ def load_catalogue(entry_points: Iterable[EntryPoint] | None = None, only: Colle
         # A plugin is foreign code, which can fail in any way at all while it is imported.
         except (Exception, SystemExit) as error:
             problems.append(PluginProblem(plugin, f"failed to import: {_cause(error)}"))
-    return collect_catalogue(loaded, problems)
+    return collect_catalogue(loaded, problems, kinds)
 
 
-def collect_catalogue(loaded: Iterable[LoadedPlugin], problems: Iterable[PluginProblem] = ()) -> Catalogue:
-    """Ask plugins that are loaded already; `problems` are those met before."""
+def collect_catalogue(
+    loaded: Iterable[LoadedPlugin], problems: Iterable[PluginProblem] = (), kinds: Collection[Kind] | None = None
+) -> Catalogue:
+    """Ask plugins that are loaded already, for `kinds` or for all; `problems` are those met before."""
     found: list[_Entry] = []
     problems = list(problems)
     for plugin, hooks in sorted(loaded, key=lambda each: each.plugin):
-        entries, met = _ask(plugin, hooks)
+        entries, met = _ask(plugin, hooks, kinds)
         found += entries
         problems += met
     claims: dict[tuple[Kind, str], list[_Entry]] = defaultdict(list)
@@ -195,7 +198,7 @@ def collect_catalogue(loaded: Iterable[LoadedPlugin], problems: Iterable[PluginP
     )
 
 
-def _ask(plugin: Plugin, hooks: object) -> tuple[list[_Entry], list[PluginProblem]]:
+def _ask(plugin: Plugin, hooks: object, kinds: Collection[Kind] | None) -> tuple[list[_Entry], list[PluginProblem]]:
     """Return what one plugin registers, and what is wrong with it."""
     interface = getattr(hooks, "PLUGIN_API", PLUGIN_API)
     if interface != PLUGIN_API:
@@ -217,6 +220,8 @@ def _ask(plugin: Plugin, hooks: object) -> tuple[list[_Entry], list[PluginProble
     entries: list[_Entry] = []
     problems: list[PluginProblem] = []
     for hook, kind in HOOKS.items():
+        if kinds is not None and kind not in kinds:
+            continue
         try:
             results = getattr(manager.hook, hook)()
         # As on import, the failure may be of any kind.

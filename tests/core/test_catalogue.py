@@ -121,11 +121,12 @@ def test_a_plugin_that_fails_to_import_is_named_with_its_cause(
         catalogue.variant("something")
 
 
-def test_plugins_left_out_are_not_imported(install: Callable[..., list[EntryPoint]]) -> None:
-    install("alpha", "broken", "1 / 0")
-    catalogue = load_catalogue(install("beta", "sound", VARIANT_MODULE.format(name="nearest")), only={"sound"})
-    assert list(catalogue.variants) == ["nearest"]
-    assert catalogue.problems == ()
+def test_kinds_left_out_are_not_asked_for() -> None:
+    catalogue = load_catalogue(kinds=("variant", "task"))
+    assert "softmax" in catalogue.variants
+    assert "listops" in catalogue.tasks
+    assert not catalogue.figures
+    assert not catalogue.executors
 
 
 def test_of_two_plugins_that_register_one_name_neither_has_it() -> None:

@@ -32,8 +32,13 @@ class Block(nn.Module):
 
     def step(self, x: Tensor, context: Context) -> AttentionOutput:
         """Map the next token `x` (B, 1, D) through both residual branches."""
+        return self._add_branches(x, self.step_branch(x, context))
+
+    def step_branch(self, x: Tensor, context: Context) -> AttentionOutput:
+        """Return what attention adds to the residual stream of the next token (B, 1, D)."""
         norm = self.attention_norm if self.pre_norm else self._as_is
-        return self._add_branches(x, self.attention.step_raw(x, norm, context))
+        output = self.attention.step_raw(x, norm, context)
+        return output._replace(hidden=self.dropout(output.hidden))
 
     def attention_branch(self, x: Tensor, context: Context) -> AttentionOutput:
         """Return what attention adds to the residual stream."""

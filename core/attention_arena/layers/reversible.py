@@ -7,7 +7,7 @@ that of one block, whatever the depth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
@@ -16,8 +16,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils import _pytree as pytree
 
+from attention_arena.layers.attention import AttentionOutput
 from attention_arena.layers.block import Block
 from attention_arena.variant import Context, State
+
+Attend = Callable[[Block, Tensor, Context], AttentionOutput]
 
 
 class Generators(NamedTuple):
@@ -59,13 +62,16 @@ class Autocast(NamedTuple):
 
 
 def run_two_streams(
-    blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context]
+    blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context], attend: Attend = Block.attention_branch
 ) -> tuple[Tensor, list[State | None]]:
-    """Run the two streams under plain autograd: the specification of `run_reversible`, with its memory not saved."""
+    """Run the two streams under plain autograd: the specification of `run_reversible`, with its memory not saved.
+
+    `attend` is the block's attention branch, over a sequence or over the next token (`Block.step_branch`).
+    """
     first, second = x, x
     states = []
     for block, context in zip(blocks, contexts, strict=True):
-        attended = block.attention_branch(second, context)
+        attended = attend(block, second, context)
         first = first + attended.hidden
         second = second + block.feed_forward_branch(first)
         states.append(attended.state)

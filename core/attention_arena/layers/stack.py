@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from attention_arena.layers.attention import Attention
 from attention_arena.layers.block import Block
-from attention_arena.layers.reversible import run_reversible
+from attention_arena.layers.reversible import run_reversible, run_two_streams
 from attention_arena.variant import Backbone, BackboneOutput, Context, ModelShape, State
 
 Residual = Callable[[Sequence[Block], Tensor, Sequence[Context]], tuple[Tensor, list[State | None]]]
@@ -41,6 +41,23 @@ def run_checkpointed(
     return x, states
 
 
+def step_plain(blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context]) -> tuple[Tensor, list[State | None]]:
+    """Run the blocks on the next token `x` (B, 1, D)."""
+    states = []
+    for block, context in zip(blocks, contexts, strict=True):
+        output = block.step(x, context)
+        x = output.hidden
+        states.append(output.state)
+    return x, states
+
+
+def step_two_streams(
+    blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context]
+) -> tuple[Tensor, list[State | None]]:
+    """Run the two streams of a reversible stack on the next token `x` (B, 1, D)."""
+    return run_two_streams(blocks, x, contexts, attend=Block.step_branch)
+
+
 RESIDUALS: dict[str, Residual] = {
     "plain": run_plain,
     "checkpointed": run_checkpointed,
@@ -59,6 +76,7 @@ class Stack(Backbone):
         self.blocks = nn.ModuleList(Block(shape, attention(layer)) for layer in range(shape.n_layers))
         self.final_norm = nn.LayerNorm(shape.d_model) if shape.norm == "pre" else nn.Identity()
         self.residual = RESIDUALS[shape.residual]
+        self.residual_step = step_two_streams if shape.residual == "reversible" else step_plain
 
     def forward(self, x: Tensor, context: Context = Context()) -> BackboneOutput:  # noqa: B008 - an immutable tuple
         """Encode `x` (B, T, D)."""
@@ -67,12 +85,8 @@ class Stack(Backbone):
 
     def step(self, x: Tensor, context: Context = Context()) -> BackboneOutput:  # noqa: B008 - an immutable tuple
         """Encode the next token `x` (B, 1, D)."""
-        states: list[State | None] = []
-        for block, inner in zip(self._blocks(), self._contexts(context), strict=True):
-            output = block.step(x, inner)
-            x = output.hidden
-            states.append(output.state)
-        return BackboneOutput(self.final_norm(x), self._collect(states))
+        hidden, states = self.residual_step(self._blocks(), x, self._contexts(context))
+        return BackboneOutput(self.final_norm(hidden), self._collect(states))
 
     def _blocks(self) -> list[Block]:
         return list(self.blocks)  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ class Execution:
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.folder, self.device = folder, device
         self.spec = RunSpec.model_validate_json((folder / "spec.json").read_bytes())
-        self.catalogue: Catalogue = load_catalogue()
+        self.catalogue: Catalogue = load_catalogue(kinds=("variant", "task", "measure"))
         self.variant = self.catalogue.variant(self.spec.variant)
         self.options = self.variant.options(**self.spec.variant_options)
         self.settings = ModelSettings(**self.spec.model)

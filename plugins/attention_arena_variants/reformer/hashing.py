@@ -45,8 +45,8 @@ def choose_factors(n_buckets: int | None, max_length: int, bucket_size: int) -> 
 
 def draw_rotations(seed: int, d_head: int, n_hashes: int, factors: Sequence[int]) -> Tensor:
     """Return Gaussian projections (E, R, half the sum of `factors`), float32 on the CPU, set by `seed` alone."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(d_head, n_hashes, sum(factors) // 2, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randn(d_head, n_hashes, sum(factors) // 2, generator=generator, device="cpu")
 
 
 def assign_buckets(query: Tensor, rotations: Tensor, factors: Sequence[int]) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -85,7 +87,7 @@ class FakeStudy:
     measure: bool = True
 
     def run(self, variant: FakeVariant, task: FakeTask, seed: int) -> str:
-        hash8 = f"{abs(hash((variant.label, task.name, str(task.options)))) % 16**8:08x}"
+        hash8 = hashlib.sha256(f"{variant.label} {task.name} {task.options}".encode()).hexdigest()[:8]
         return f"{task.name}.{variant.name}.{hash8}.s{seed}"
 
     def verdict(self, variant: FakeVariant, task: FakeTask, seed: int) -> tuple[str, str | None]:
@@ -251,6 +253,20 @@ def _measurements(variant: FakeVariant) -> list[MeasurementRow]:
             )
     rows.append(MeasurementRow(measure="parameters", phase="model", value=120_000, unit="count"))
     return rows
+
+
+@pytest.fixture
+def fakes() -> SimpleNamespace:
+    """What tests build folders of."""
+    return SimpleNamespace(
+        FakeStudy=FakeStudy,
+        SOFTMAX=SOFTMAX,
+        TRANSFORMER_XL=TRANSFORMER_XL,
+        REFORMER=REFORMER,
+        LISTOPS=LISTOPS,
+        LANGUAGE_MODEL=LANGUAGE_MODEL,
+        HOSTILE=HOSTILE,
+    )
 
 
 @pytest.fixture
