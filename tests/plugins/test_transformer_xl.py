@@ -198,6 +198,7 @@ def test_t8_no_gradient_enters_memory_and_the_rest_is_that_of_constant_rows() ->
     memory = attention(first, Context()).state
     assert not memory.hidden.requires_grad
     found = attention(second, Context(state=Memory(first, None))).hidden[:, -1].sin().sum()
+    assert torch.autograd.grad(found, [first], retain_graph=True, allow_unused=True) == (None,)
     rows = torch.cat([first.detach(), second], dim=1)
     expected = dense_attention(attention, rows, causal_band(7, 7))[:, -1].sin().sum()
     inputs = [second, *attention.parameters()]

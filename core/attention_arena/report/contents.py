@@ -114,7 +114,9 @@ def warnings_of(results: Results) -> list[str]:
     for kind, words in marks.items():
         tasks = sorted(set(results.runs.filter(pl.col("source") == kind)["task"]))
         if tasks:
-            found.append(f"Scores on {', '.join(tasks)} were taken on {words}; they are not scores of the official task.")
+            found.append(
+                f"Scores on {', '.join(tasks)} were taken on {words}; they are not scores of the official task."
+            )
     if done["dirty"].any():
         found.append("Some runs were done from a working tree with changes that no commit holds.")
     return found
@@ -157,4 +159,6 @@ def _known(runs: pl.DataFrame, column: str) -> Any:
 def _options(options: str | None) -> str:
     if options is None:
         return ""
-    return ", ".join(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in json.loads(options).items())
+    return ", ".join(
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in json.loads(options).items()
+    )

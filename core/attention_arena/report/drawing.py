@@ -83,7 +83,7 @@ def inline(svg: bytes, figure: Figure) -> str:
     for element in root.iter():
         element.tag = _bare(element.tag)
         element.attrib = {_bare(key): _own(_bare(key), value, figure.name) for key, value in element.attrib.items()}
-    ground = root.find(".//g[@id='%s-patch_1']" % figure.name)
+    ground = root.find(f".//g[@id='{figure.name}-patch_1']")
     if ground is not None:
         ground.clear()
     for name in ("width", "height", "version"):

@@ -22,8 +22,8 @@ def significant(value: float, digits: int = 3) -> str:
 
 def _scaled(value: float, step: float, units: tuple[str, ...]) -> str:
     scale = 0
-    # 999.6 would read "1,000" in the smaller unit.
-    while abs(float(f"{value:.2e}")) >= step and scale < len(units) - 1:
+    # Judged as rounded, so that no number needs a fourth digit: 999.6 is 1.00 k, and 1010 bytes are 0.986 KiB.
+    while abs(float(f"{value:.2e}")) >= 1000 and scale < len(units) - 1:
         value /= step
         scale += 1
     return f"{significant(value)} {units[scale]}".rstrip()

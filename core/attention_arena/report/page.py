@@ -85,16 +85,21 @@ def _write_index(path: Path, pages: Sequence[Path]) -> Path:
     write_tables_of(results, path)
     target = path / "report"
     target.mkdir(exist_ok=True)
-    entries = []
-    for study, page in zip(results.studies, pages, strict=True):
-        mine = results.of(study)
-        done = int((mine.runs["status"] == "done").sum())
-        link = Path("..", page.relative_to(path)).as_posix()
-        entries.append({"study": study, "link": link, "answer": answer_in_words(summarise(mine)), "done": done})
-        entries[-1]["runs"] = len(mine.runs)
-    page = _environment().get_template("index.html.j2").render(entries=entries)
-    write_whole(target / "index.html", page)
+    entries = [
+        _entry(results.of(study), page.relative_to(path)) for study, page in zip(results.studies, pages, strict=True)
+    ]
+    write_whole(target / "index.html", _environment().get_template("index.html.j2").render(entries=entries))
     return target / "index.html"
+
+
+def _entry(results: Results, page: Path) -> dict[str, Any]:
+    return {
+        "study": results.studies[0],
+        "link": Path("..", page).as_posix(),
+        "answer": answer_in_words(summarise(results)),
+        "n_done": int((results.runs["status"] == "done").sum()),
+        "n_runs": len(results.runs),
+    }
 
 
 def _environment() -> jinja2.Environment:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from attention_arena.report.figures import register_figures
+from attention_arena.report.page import write_report
 from attention_arena.runs.record import CurvePoint, MeasurementRow, Record, RecordFile, StudyFile
 
 
@@ -175,7 +177,7 @@ class FakeStudy:
         if ran:
             row |= _where() | {"source": task.source, "data_hash": "0f" * 32, "length": task.length, "steps": 1000}
         if done:
-            row |= _quality(variant, task, seed) | _costs(variant, task, seed) | self.changes
+            row |= {**_quality(variant, task, seed), **_costs(variant, task, seed), **self.changes}
         measurements = _measurements(variant) if done and self.measure and seed == self.seeds[0] else []
         source = {"kind": task.source, "description": f"{task.name} as made by its task", "licence": "CC0 1.0"}
         return RecordFile(
@@ -269,9 +271,7 @@ def fakes() -> SimpleNamespace:
     )
 
 
-@pytest.fixture
-def mixed(tmp_path: Path) -> Path:
-    """Three variants, two tasks, two seeds; one run each failed, unsupported, out of memory and pending; a hostile name."""
+def _write_mixed(results: Path) -> Path:
     hostile = REFORMER._replace(label=HOSTILE)
     study = FakeStudy(
         variants=(TRANSFORMER_XL, SOFTMAX, hostile),
@@ -284,4 +284,16 @@ def mixed(tmp_path: Path) -> Path:
         },
         caveats={HOSTILE: {"padding <i>": f"because of {HOSTILE}"}},
     )
-    return study.write(tmp_path)
+    return study.write(results)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Three variants, two tasks, two seeds, a hostile name; one run each failed, unsupported, oom and pending."""
+    return _write_mixed(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def mixed_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of such a study, written once and only read."""
+    return write_report(_write_mixed(tmp_path_factory.mktemp("mixed")), register_figures())

@@ -218,10 +218,12 @@ def test_the_words_count_what_is_missing(mixed: Path) -> None:
 
 def test_many_tasks_still_make_at_most_three_sentences(tmp_path: Path, fakes: Any) -> None:
     tasks = [fakes.LISTOPS._replace(name=f"task{index}") for index in range(5)]
-    study = fakes.FakeStudy(tasks=tasks, verdicts={("softmax", "task0", 0): ("pending", None)})
+    study = fakes.FakeStudy(tasks=tasks, seeds=[0], verdicts={("softmax", "task0", 0): ("pending", None)})
     words = answer_in_words(_summaries(study, tmp_path))
     assert words.replace("0.", "0,").count(". ") <= 2
-    assert "scores best on task0 (generated), task1 (generated), task2 (generated), task3 (generated) and task4" in words
+    assert (
+        "scores best on task0 (generated), task1 (generated), task2 (generated), task3 (generated) and task4" in words
+    )
     assert f"from 0.550× ({fakes.REFORMER.label}) to 0.775× ({fakes.TRANSFORMER_XL.label})" in words
 
 

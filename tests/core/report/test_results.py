@@ -88,7 +88,9 @@ def test_a_record_of_another_schema_is_left_out_with_a_warning(tmp_path: Path, f
 
 def test_a_record_that_is_not_in_the_plan_is_left_out_with_a_warning(tmp_path: Path, fakes: Any) -> None:
     folder = fakes.FakeStudy().write(tmp_path)
-    old = fakes.FakeStudy(tasks=[fakes.LISTOPS._replace(options={"max_length": 7})], variants=[fakes.SOFTMAX], seeds=[0])
+    old = fakes.FakeStudy(
+        tasks=[fakes.LISTOPS._replace(options={"max_length": 7})], variants=[fakes.SOFTMAX], seeds=[0]
+    )
     text = (folder / "study.json").read_text()
     old.write(tmp_path)
     (folder / "study.json").write_text(text)

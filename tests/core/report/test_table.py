@@ -101,6 +101,7 @@ def test_markdown_escapes_what_it_would_read_as_its_own(raw: str, escaped: str) 
         (count(999.7), "1.00 k"),
         (count(12_345), "12.3 k"),
         (count(2.5e9), "2.50 G"),
+        (size(1010), "0.986 KiB"),
         (size(1023.9), "1.00 KiB"),
         (size(1536), "1.50 KiB"),
         (size(3 * 2**30), "3.00 GiB"),

@@ -77,11 +77,12 @@ def canvas(n_panels: int, wide: int = MAX_COLUMNS) -> tuple[Any, list[Any]]:
     """Return a figure with room for so many panels, at most `wide` in a row, and their axes."""
     import seaborn
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     n_columns = min(n_panels, wide)
     n_rows = math.ceil(n_panels / n_columns)
-    figure = Figure(figsize=(PANEL_WIDTH * n_columns, PANEL_HEIGHT * n_rows), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
+    layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
+    figure = Figure(figsize=(PANEL_WIDTH * n_columns, PANEL_HEIGHT * n_rows), layout=layout)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     axes = list(grid.flat)
     for spare in axes[n_panels:]:

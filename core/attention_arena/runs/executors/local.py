@@ -43,7 +43,9 @@ def submit(folder: Path, place: Place) -> LocalJob:
     """Start the worker on a run's folder."""
     command = [sys.executable, "-m", "attention_arena.runs.worker", str(folder.resolve())]
     command += ["--device", place.device, "--threads", str(place.threads), "--parent", str(os.getpid())]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(place.threads), "PYTHONUNBUFFERED": "1"}
+    # Threads that wait must sleep: spinning ones make a run on a busy machine many times slower.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONUNBUFFERED": "1"}
+    environment["OMP_NUM_THREADS"] = str(place.threads)
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
