@@ -73,7 +73,8 @@ class SequenceModel(nn.Module):
             rest = torch.zeros_like(batch.tokens, dtype=torch.bool) if landmarks is None else landmarks
             landmarks = torch.cat([always, rest], dim=1)
         x = self.dropout(self.positions(x))
-        output = self.backbone(x, Context(valid, landmarks, state, batch.resumes if state is not None else None))
+        carried = state if batch.resumes is not None else None
+        output = self.backbone(x, Context(valid, landmarks, carried, batch.resumes if carried is not None else None))
         return ModelOutput(output.hidden, output.state)
 
     def step(self, tokens: Tensor, state: StepState | None = None) -> tuple[Tensor, StepState]:

@@ -11,6 +11,7 @@ from attention_arena.report.summary import Summaries, Summary, TaskSummary
 from attention_arena.statistics import Interval, geometric_mean
 
 WORST_FIRST = ("failed", "diverged", "oom", "timeout", "unsupported", "no score", "running", "pending")
+MARKS = "†‡§¶"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Cell:
     tied: bool = False
     """Its interval overlaps that of the best."""
     flag: str = ""
-    """`at chance`, or the trivial baseline that it does not beat."""
+    """`at chance`: it beats no score that needs no model."""
+    mark: str = ""
+    """Points to the note that names the weakest score without a model that it does not beat."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def cost_table(summaries: Summaries, task: TaskSummary) -> AnswerTable:
 def _table(summaries: Summaries, tasks: Sequence[TaskSummary], costs: Sequence[Cost]) -> AnswerTable:
     if summaries.baseline is None:
         costs = [cost for cost in costs if cost.name != "speed_ratio"]
-    scores = {task.label: _scores(summaries, task) for task in tasks}
+    marks = _marks(tasks)
+    scores = {task.label: _scores(summaries, task, marks) for task in tasks}
     rows = [
         AnswerRow(
             label,
@@ -109,21 +113,22 @@ def _table(summaries: Summaries, tasks: Sequence[TaskSummary], costs: Sequence[C
     ]
     columns = [Column(task.heading, task.measured_briefly) for task in tasks]
     columns += [Column(cost.title, cost.below) for cost in costs]
-    return AnswerTable(columns, rows + _trivial(tasks, len(costs)), len(tasks), _notes(rows, summaries, tasks))
+    return AnswerTable(columns, rows + _trivial(tasks, len(costs)), len(tasks), _notes(rows, summaries, tasks, marks))
 
 
-def _scores(summaries: Summaries, task: TaskSummary) -> Mapping[str, Cell]:
+def _scores(summaries: Summaries, task: TaskSummary, marks: Mapping[str, str]) -> Mapping[str, Cell]:
     cells = summaries.of_task(task)
     values = [cell.score.value for cell in cells if cell.score is not None]
     decimals = decimals_for(values + list(task.trivial.values()), task.unit == "%")
     best = summaries.best(task)
-    shown = {cell.label: _score(cell, task, best, decimals) for cell in cells}
+    shown = {cell.label: _score(cell, task, best, decimals, marks) for cell in cells}
     return {label: shown.get(label, Cell("", detail="not planned")) for label in summaries.labels}
 
 
-def _score(cell: Summary, task: TaskSummary, best: Summary | None, decimals: int) -> Cell:
+def _score(cell: Summary, task: TaskSummary, best: Summary | None, decimals: int, marks: Mapping[str, str]) -> Cell:
     if cell.score is None:
         return reason(cell.reasons)
+    unbeaten, chance = task.unbeaten(cell.score.value), task.at_chance(cell.score.value)
     leading = best is not None and best.score is not None and best.label == cell.label
     tied = best is not None and best.score is not None and not leading and bool(cell.score.overlaps(best.score))
     return Cell(
@@ -133,7 +138,8 @@ def _score(cell: Summary, task: TaskSummary, best: Summary | None, decimals: int
         value=cell.score.value,
         best=leading,
         tied=tied,
-        flag=task.standing(cell.score.value),
+        flag="at chance" if chance else "",
+        mark=marks[unbeaten[0]] if unbeaten and not chance else "",
     )
 
 
@@ -199,7 +205,15 @@ def _trivial(tasks: Sequence[TaskSummary], n_costs: int) -> list[AnswerRow]:
     return rows
 
 
-def _notes(rows: Sequence[AnswerRow], summaries: Summaries, tasks: Sequence[TaskSummary]) -> list[str]:
+def _marks(tasks: Sequence[TaskSummary]) -> dict[str, str]:
+    """Return a footnote mark for each score that needs no model: †, ‡, §, ¶, then each twice, and so on."""
+    names = dict.fromkeys(name for task in tasks for name in task.trivial)
+    return {name: MARKS[index % len(MARKS)] * (index // len(MARKS) + 1) for index, name in enumerate(names)}
+
+
+def _notes(
+    rows: Sequence[AnswerRow], summaries: Summaries, tasks: Sequence[TaskSummary], marks: Mapping[str, str]
+) -> list[str]:
     cells = [cell for row in rows for cell in row.cells]
     scores = [each.score for each in summaries.cells.values() if each.score is not None]
     bases = {score.basis for score in scores}
@@ -218,6 +232,10 @@ def _notes(rows: Sequence[AnswerRow], summaries: Summaries, tasks: Sequence[Task
         notes.append("≈: its interval overlaps that of the best, so the two are not distinguishable.")
     if any(cell.flag == "at chance" for cell in cells):
         notes.append("At chance: not better than any score that needs no model.")
+    used = {cell.mark for cell in cells}
+    notes += [
+        f"{mark}: not better than “{name}”, which needs no model." for name, mark in marks.items() if mark in used
+    ]
     if len(tasks) > 1:
         notes.append(f"Costs are geometric means over the {len(tasks)} tasks; the cost section has them one by one.")
     return notes

@@ -58,6 +58,7 @@ def _cell(cell: Cell) -> str:
         text = f"**{text}**"
     elif cell.tied:
         text = f"≈ {text}"
+    text += cell.mark
     return " ".join(part for part in (text, escape(cell.note), f"*{escape(cell.flag)}*" if cell.flag else "") if part)
 
 

@@ -60,14 +60,15 @@ class TaskSummary:
         """Whether `value` beats `other`; never where the metric has no direction."""
         return self.higher_is_better is not None and (value > other if self.higher_is_better else value < other)
 
-    def standing(self, value: float) -> str:
-        """Return `at chance`, or the trivial baseline that `value` does not beat, or nothing."""
+    def unbeaten(self, value: float) -> list[str]:
+        """Return the scores without a model that `value` does not beat, the weakest first."""
         if self.higher_is_better is None:
-            return ""
-        unbeaten = [name for name, score in self.trivial.items() if not self.better(value, score)]
-        if not unbeaten:
-            return ""
-        return "at chance" if len(unbeaten) == len(self.trivial) else f"not above {unbeaten[0]}"
+            return []
+        return [name for name, score in self.trivial.items() if not self.better(value, score)]
+
+    def at_chance(self, value: float) -> bool:
+        """Whether `value` beats no score at all of those that need no model."""
+        return bool(self.trivial) and len(self.unbeaten(value)) == len(self.trivial)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def answer_in_words(summaries: Summaries) -> str:
     if len(decided) <= 2:
         sentences = [_sentence(summaries, task, best) for task, best in decided]
     else:
-        sentences = [_who_leads(decided), _speeds(summaries)]
+        sentences = [_who_leads(summaries, decided), _speeds(summaries)]
     return " ".join(part for part in (*sentences, _progress(summaries)) if part)
 
 
@@ -40,25 +40,36 @@ def _speed(summaries: Summaries, best: Summary) -> str:
 
 def _doubts(task: TaskSummary, best: Summary, scored: list[Summary]) -> str:
     assert best.score is not None
-    standing = task.standing(best.score.value)
-    if standing:
-        return f" — which is {standing}"
+    unbeaten = task.unbeaten(best.score.value)
+    if unbeaten:
+        return f" — which is not better than “{unbeaten[0]}”, and that needs no model"
     rivals = [cell for cell in scored if cell is not best]
-    tied = [cell.label for cell in rivals if cell.score and best.score.overlaps(cell.score)]
+    tied = _tied(best, scored)
     if tied:
         return f" — not distinguishable from {_list(tied)}"
     unknown = [cell.label for cell in rivals if cell.score and best.score.overlaps(cell.score) is None]
     return " — though one seed without an interval leaves open whether the difference is real" if unknown else ""
 
 
-def _who_leads(decided: list[tuple[TaskSummary, Summary]]) -> str:
+def _tied(best: Summary, scored: list[Summary]) -> list[str]:
+    return [
+        cell.label
+        for cell in scored
+        if cell is not best and best.score and cell.score and best.score.overlaps(cell.score)
+    ]
+
+
+def _who_leads(summaries: Summaries, decided: list[tuple[TaskSummary, Summary]]) -> str:
     led: dict[str, list[str]] = {}
     for task, best in decided:
         led.setdefault(best.label, []).append(task.heading)
     parts = [f"{label} scores best on {_list(tasks)}" for label, tasks in led.items()]
     sentence = "; ".join(parts)
-    lost = [task.heading for task, best in decided if best.score and task.standing(best.score.value)]
-    return sentence + (f" — though on {_list(lost)} no variant beats every trivial baseline" if lost else "") + "."
+    close = [task.heading for task, best in decided if _tied(best, summaries.of_task(task))]
+    lost = [task.heading for task, best in decided if best.score and task.unbeaten(best.score.value)]
+    doubts = [f"on {_list(close)} not distinguishably from the next"] if close else []
+    doubts += [f"on {_list(lost)} no better than a score that needs no model"] if lost else []
+    return sentence + (f" — {', and '.join(doubts)}" if doubts else "") + "."
 
 
 def _speeds(summaries: Summaries) -> str:

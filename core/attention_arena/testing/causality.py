@@ -20,15 +20,17 @@ def _check_gradients(trial: Trial) -> None:
     backbone = trial.backbone()
     x = inputs(2, 7).requires_grad_()
 
-    def hidden(x: Tensor, *_: Tensor) -> Tensor:
+    def hidden(*_: Tensor) -> Tensor:
         return forward(backbone, x).hidden
 
-    # Numerical differences are taken by changing the parameters in place, so the backbone sees them.
+    # Numerical differences are taken by changing these tensors in place, so the backbone sees them.
     parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
-    try:
-        torch.autograd.gradcheck(hidden, (x, *parameters), fast_mode=True, atol=1e-5, rtol=1e-4)
-    except RuntimeError as error:
-        raise ContractError(f"{trial}: {str(error).strip().splitlines()[0]}") from error
+    for what, tensors in (("the input", [x]), ("the parameters", parameters)):
+        try:
+            torch.autograd.gradcheck(hidden, tensors, fast_mode=True, atol=1e-5, rtol=1e-4)
+        except RuntimeError as error:
+            first_line = str(error).strip().partition("\n")[0]
+            raise ContractError(f"{trial}: gradient of {what}: {first_line}") from error
 
 
 def check_gradient_causality(variant: Variant, options: Options) -> None:

@@ -18,6 +18,7 @@ from attention_arena.testing.cost import check_cost
 from attention_arena.testing.masking import check_finite, check_padding
 from attention_arena.testing.residuals import check_residuals
 from attention_arena.testing.state import check_segment_state, check_stepwise
+from attention_arena.testing.trial import one_thread
 from attention_arena.testing.verdict import ContractError, Finding, NotApplicable
 from attention_arena.variant import Options, Variant
 
@@ -65,9 +66,14 @@ def _require_known_caveats(variant: Variant) -> None:
         raise ConfigError(f"{variant.name}: caveats must name contract checks ({known}), got {', '.join(unknown)}")
 
 
+def _check(variant: Variant, check: str, options: Mapping[str, Any]) -> None:
+    with one_thread():
+        VARIANT_CHECKS[check](variant, variant.options(**options))
+
+
 def _run(variant: Variant, check: str, options: Mapping[str, Any]) -> Finding:
     try:
-        VARIANT_CHECKS[check](variant, variant.options(**options))
+        _check(variant, check, options)
     except NotApplicable as reason:
         return Finding(check, options, "not applicable", str(reason))
     except Exception as error:
@@ -100,7 +106,7 @@ class VariantCase:
         reasons = []
         for options in self.settings:
             try:
-                VARIANT_CHECKS[self.check](self.variant, self.variant.options(**options))
+                _check(self.variant, self.check, options)
             except NotApplicable as reason:
                 reasons.append(str(reason))
         # A caveat for what does not apply is out of date; passing here fails its strict expected failure.

@@ -94,14 +94,18 @@ def test_a_score_whose_interval_overlaps_the_best_is_marked(tmp_path: Path, fake
     [
         (16.0, "at chance"),
         (17.0, "at chance"),
-        (17.1, "not above first operator"),
-        (40.0, "not above first operator and its digits"),
+        (17.1, "‡: not better than “first operator”, which needs no model."),
+        (40.0, "§: not better than “first operator and its digits”, which needs no model."),
         (48.7, ""),
     ],
 )
 def test_a_score_is_held_against_those_that_need_no_model(tmp_path: Path, fakes: Any, value: float, flag: str) -> None:
     study = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[fakes.LISTOPS], seeds=[0], changes={"value": value})
-    assert _cell(answer_table(_summaries(study, tmp_path)), "softmax", "listops (generated)").flag == flag
+    table = answer_table(_summaries(study, tmp_path))
+    cell = _cell(table, "softmax", "listops (generated)")
+    assert cell.flag == (flag if flag == "at chance" else "")
+    assert [note for note in table.notes if "which needs no model" in note] == ([flag] if cell.mark else [])
+    assert cell.mark == ("" if flag in ("", "at chance") else flag[0])
 
 
 def test_a_perplexity_above_the_trivial_one_is_at_chance(tmp_path: Path, fakes: Any) -> None:
@@ -208,7 +212,9 @@ def test_the_words_name_what_cannot_be_told_from_the_best(tmp_path: Path, fakes:
 
 def test_the_words_say_when_the_best_is_no_better_than_no_model(tmp_path: Path, fakes: Any) -> None:
     study = fakes.FakeStudy(tasks=[fakes.LISTOPS], seeds=[0], changes={"value": 15.0})
-    assert "which is at chance" in answer_in_words(_summaries(study, tmp_path))
+    assert "which is not better than “majority class”, and that needs no model" in answer_in_words(
+        _summaries(study, tmp_path)
+    )
 
 
 def test_the_words_count_what_is_missing(mixed: Path) -> None:
@@ -224,6 +230,7 @@ def test_many_tasks_still_make_at_most_three_sentences(tmp_path: Path, fakes: An
     assert (
         "scores best on task0 (generated), task1 (generated), task2 (generated), task3 (generated) and task4" in words
     )
+    assert "no better than a score that needs no model" not in words
     assert f"from 0.550× ({fakes.REFORMER.label}) to 0.775× ({fakes.TRANSFORMER_XL.label})" in words
 
 
