@@ -66,9 +66,8 @@ def time_calls(
         wait()
         return time.perf_counter() - began
 
-    for _ in range(WARM_UP_CALLS - 1):
-        block(1)
-    n_calls = max(1, math.ceil(SHORTEST_BLOCK / max(block(1), 1e-9)))
+    fastest = min(block(1) for _ in range(WARM_UP_CALLS))
+    n_calls = max(1, math.ceil(SHORTEST_BLOCK / max(fastest, 1e-9)))
     samples: list[float] = []
     spent = 0.0
     while len(samples) < repetitions or spent < min_seconds:

@@ -101,6 +101,6 @@ def _own(key: str, value: str, name: str) -> str:
     if key == "id":
         return f"{name}-{value}"
     if key == "href":
-        return value if value.startswith("#") else ""
+        return value.replace("#", f"#{name}-", 1) if value.startswith("#") else ""
     value = value.replace("url(#", f"url(#{name}-")
     return value.replace(INK, "currentColor").replace(FAINT, "var(--faint)").replace("#ffffff", "var(--ground)")

@@ -17,15 +17,18 @@ def check_stepwise(variant: Variant, options: Options) -> None:
     require(Capability.CAUSAL in variant.supports, f"{variant.name}: claims stepwise decoding without causal")
     B, T = 2, 11
     x = inputs(B, T)
-    for positions in ("none", "rotary") if variant.positions == "absolute" else ("none",):
-        for trial in trials(variant, options, causal=True, positions=positions):
+    shapes: list[dict[str, str]] = [{"positions": "none"}, {"residual": "reversible"}]
+    if variant.positions == "absolute":
+        shapes.append({"positions": "rotary"})
+    for fields in shapes:
+        for trial in trials(variant, options, causal=True, **fields):
             backbone = trial.backbone()
             expected = forward(backbone, x).hidden
             state: State | None = None
             for t in range(T):
                 torch.manual_seed(2)
                 hidden, state = backbone.step(x[:, t : t + 1], Context(state=state))
-                what = f"{trial}, positions {positions}: step {t} of {T} against one pass"
+                what = f"{trial}, {fields}: step {t} of {T} against one pass"
                 require_close(hidden, expected[:, t : t + 1], what)
 
 
