@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 
 import attention_arena
@@ -113,6 +114,22 @@ def test_a_killed_runner_loses_nothing_and_repeats_nothing(tmp_path, data):
     assert len(after) == 3
     assert all(after[run] == record for run, record in first.items())
     assert sorted(record["attempt"] for record in after.values()) in ([1, 1, 1], [1, 1, 2])
+
+
+def test_an_interrupted_study_says_how_to_go_on_and_leaves_no_child(tmp_path, data):
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("steps: 4", "steps: 100000"))
+    command = [sys.executable, "-m", "attention_arena", "run", "tiny.yaml"]
+    environment = {**os.environ, "ARENA_DATA": str(data)}
+    runner = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("progress")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    runner.send_signal(signal.SIGINT)
+    _, said = runner.communicate(timeout=60)
+    assert runner.returncode == 130
+    assert "the same command goes on from here" in said
+    assert not list(tmp_path.rglob("record.json"))
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
 
 
 def test_every_mistake_is_named_at_once_and_nothing_is_written(tmp_path, data):

@@ -48,8 +48,5 @@ def main() -> None:
             raise
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; nothing that was finished is lost, the same command goes on from here", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)

@@ -29,16 +29,20 @@ def run(
     """
     from attention_arena.api import run_study
 
-    summary = run_study(
-        study,
-        profile=profile,
-        results=results,
-        device=device,
-        workers=workers,
-        executor=executor,
-        only=only or [],
-        retry=retry,
-    )
+    try:
+        summary = run_study(
+            study,
+            profile=profile,
+            results=results,
+            device=device,
+            workers=workers,
+            executor=executor,
+            only=only or [],
+            retry=retry,
+        )
+    except KeyboardInterrupt:
+        typer.echo("stopped; nothing that was finished is lost, the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
     counts: dict[str, int] = {}
     for file in summary.records.values():
         counts[file.record.status] = counts.get(file.record.status, 0) + 1
