@@ -140,14 +140,14 @@ def test_naive_attention_keeps_the_matrix_and_fused_does_not() -> None:
     assert kept["NaiveAttention", 256] > 2 * 256 * 256 * 4
 
 
-def test_half_precision_is_summed_in_float32() -> None:
-    """Over 4096 equal keys a softmax in bfloat16 would be far off: its sum stops growing at 256."""
-    query = torch.zeros(1, 1, 1, 2, dtype=torch.bfloat16)
-    key = torch.zeros(1, 1, 4096, 2, dtype=torch.bfloat16)
-    value = torch.ones(1, 1, 4096, 2, dtype=torch.bfloat16)
-    found = build(NaiveAttention).attend(query, key, value, Context())
+@BOTH
+@DIRECTIONS
+def test_bfloat16_stays_bfloat16_and_close_to_float64(implementation: type[FusedAttention], causal: bool) -> None:
+    parts = heads(2, 2, 200, 8)
+    attention = build(implementation, causal)
+    found = attention.attend(*(part.bfloat16() for part in parts), Context())
     assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found, torch.ones_like(found), rtol=0, atol=2e-2)
+    torch.testing.assert_close(found.double(), attention.attend(*parts, Context()), rtol=0, atol=2e-2)
 
 
 def test_options_choose_the_implementation() -> None:

@@ -67,8 +67,8 @@ def _who_leads(summaries: Summaries, decided: list[tuple[TaskSummary, Summary]])
     sentence = "; ".join(parts)
     close = [task.heading for task, best in decided if _tied(best, summaries.of_task(task))]
     lost = [task.heading for task, best in decided if best.score and task.unbeaten(best.score.value)]
-    doubts = [f"on {_list(close)} not distinguishably from the next"] if close else []
-    doubts += [f"on {_list(lost)} no better than a score that needs no model"] if lost else []
+    doubts = [f"{_on(close, len(decided))} not distinguishably from the next"] if close else []
+    doubts += [f"{_on(lost, len(decided))} no better than a score that needs no model"] if lost else []
     return sentence + (f" — {', and '.join(doubts)}" if doubts else "") + "."
 
 
@@ -104,6 +104,10 @@ def _progress(summaries: Summaries) -> str:
         return ""
     opening = f"{scored} of {total} runs have a score" if scored else f"None of the {total} runs has a score"
     return f"{opening} (the others: {', '.join(sorted(missing))})."
+
+
+def _on(tasks: list[str], total: int) -> str:
+    return f"on {_list(tasks)}" if len(tasks) < total else "on each of them"
 
 
 def _list(names: list[str]) -> str:

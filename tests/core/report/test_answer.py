@@ -240,3 +240,29 @@ def test_the_words_claim_nothing_where_nothing_was_done(tmp_path: Path, fakes: A
     assert answer_in_words(_summaries(study, tmp_path)) == "None of the 2 runs has a score (the others: pending)."
     empty = fakes.FakeStudy(name="empty", variants=[])
     assert answer_in_words(_summaries(empty, tmp_path)) == "The study has no runs."
+
+
+@pytest.mark.parametrize(("value", "chance", "unbeaten"), [(8.5, True, "uniform"), (6.0, False, "byte frequencies")])
+def test_where_lower_is_better_the_greatest_score_without_a_model_is_the_weakest(
+    tmp_path: Path, fakes: Any, value: float, chance: bool, unbeaten: str
+) -> None:
+    task = fakes.LANGUAGE_MODEL._replace(trivial={"byte frequencies": 4.61, "uniform": 8.0})
+    study = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[task], seeds=[0], changes={"value": value})
+    [summary] = _summaries(study, tmp_path).tasks
+    assert summary.at_chance(value) is chance
+    assert summary.unbeaten(value)[0] == unbeaten
+
+
+def test_a_cost_over_some_of_the_tasks_says_over_how_many(mixed: Path, fakes: Any) -> None:
+    table = answer_table(summarise(load_results(mixed)))
+    assert _cell(table, fakes.HOSTILE, "training speed").note == "1 of 2 tasks"
+    assert _cell(table, fakes.HOSTILE, "speed ratio").note == "1 of 2 tasks"
+    assert _cell(table, "softmax", "training speed").note == ""
+
+
+def test_the_words_say_where_the_lead_of_many_tasks_is_in_doubt(tmp_path: Path, fakes: Any) -> None:
+    near = fakes.SOFTMAX._replace(name="near", label="near", skill=fakes.SOFTMAX.skill + 0.001)
+    tasks = [fakes.LISTOPS._replace(name=f"task{index}") for index in range(3)]
+    words = answer_in_words(_summaries(fakes.FakeStudy(variants=[fakes.SOFTMAX, near], tasks=tasks), tmp_path))
+    assert "not distinguishably from the next" in words
+    assert "no better than a score that needs no model" in words

@@ -134,6 +134,14 @@ def test_a_curve_without_any_score_yet_is_drawn_all_the_same(tmp_path: Path, fak
     assert draw_figure(FIGURES["learning_curves"], results, tmp_path / "figures").svg
 
 
+def test_a_long_curve_is_thinned_and_keeps_its_last_point(tmp_path: Path, fakes: Any) -> None:
+    study = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[fakes.LISTOPS], seeds=[0], curve_points=450)
+    picture = FIGURES["learning_curves"].draw(_results(study, tmp_path))
+    line = picture.axes[0].lines[0]
+    assert len(line.get_xdata()) == 150
+    assert line.get_xdata()[-1] == 44_900
+
+
 def test_cost_is_drawn_only_of_what_was_measured_at_two_lengths(tmp_path: Path, fakes: Any) -> None:
     results = _results(fakes.FakeStudy(), tmp_path)
     data = FIGURES["cost_by_length"].data(results)
