@@ -10,7 +10,7 @@ from attention_arena.report.results import Results
 from attention_arena.report.summary import summarise
 from attention_arena.report.words import answer_in_words
 
-MARKED = re.compile(r"[\\`*\[\]|$~]|(?<![^\W_])_|_(?![^\W_])|^[#+=-]|^\d+(?=[.)])")
+MARKED = re.compile(r"[\\`*\[\]|$~]|(?<![^\W_])_|_(?![^\W_])|^[#+=-]|^\d+(?=[.)](?:\s|$))")
 """What Markdown would read as its own; an underscore inside a word, and a dash inside a line, it leaves alone."""
 
 
