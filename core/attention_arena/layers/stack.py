@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from attention_arena.layers.attention import Attention
+from attention_arena.layers.attention import Attention, AttentionOutput
 from attention_arena.layers.block import Block
 from attention_arena.layers.reversible import run_reversible, run_two_streams
 from attention_arena.variant import Backbone, BackboneOutput, Context, ModelShape, State
@@ -16,12 +16,16 @@ from attention_arena.variant import Backbone, BackboneOutput, Context, ModelShap
 Residual = Callable[[Sequence[Block], Tensor, Sequence[Context]], tuple[Tensor, list[State | None]]]
 """(blocks, x (B, T, D), one context per block) -> hidden states (B, T, D) and one state per block."""
 
+Through = Callable[[Block, Tensor, Context], AttentionOutput]
 
-def run_plain(blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context]) -> tuple[Tensor, list[State | None]]:
-    """Run the blocks and let autograd keep what it needs."""
+
+def run_plain(
+    blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context], through: Through = Block.__call__
+) -> tuple[Tensor, list[State | None]]:
+    """Run the blocks and let autograd keep what it needs; `through` is a block's forward or its step."""
     states = []
     for block, context in zip(blocks, contexts, strict=True):
-        output = block(x, context)
+        output = through(block, x, context)
         x = output.hidden
         states.append(output.state)
     return x, states
@@ -43,12 +47,7 @@ def run_checkpointed(
 
 def step_plain(blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context]) -> tuple[Tensor, list[State | None]]:
     """Run the blocks on the next token `x` (B, 1, D)."""
-    states = []
-    for block, context in zip(blocks, contexts, strict=True):
-        output = block.step(x, context)
-        x = output.hidden
-        states.append(output.state)
-    return x, states
+    return run_plain(blocks, x, contexts, through=Block.step)
 
 
 def step_two_streams(
