@@ -91,7 +91,7 @@ class Bars:
 
     def started(self, run: str) -> None:
         """Open the run's bar."""
-        position = min(set(range(1, len(self.bars) + 2)) - {bar.pos for bar in self.bars.values()})
+        position = min(set(range(1, len(self.bars) + 2)) - {abs(bar.pos) for bar in self.bars.values()})
         self.bars[run] = tqdm(unit="step", desc=run, position=position, leave=False, dynamic_ncols=True)
 
     def step(self, run: str, step: int, steps: int) -> None:
