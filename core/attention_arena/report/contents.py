@@ -39,6 +39,7 @@ def caveats(results: Results) -> Rows:
     return [
         {"variant": variant, "check": check.replace("_", " "), "why": why}
         for variant, found in study.caveats.items()
+        if variant in set(results.runs["variant"])
         for check, why in found.items()
     ]
 
@@ -125,7 +126,8 @@ def warnings_of(results: Results) -> list[str]:
 def references(results: Results) -> list[tuple[str, str]]:
     """Return the papers of the variants and tasks that take part."""
     [study] = results.studies
-    return sorted(study.papers.items())
+    present = {*results.runs["variant"], *results.runs["task"]}
+    return sorted((name, paper) for name, paper in study.papers.items() if name in present)
 
 
 def wall_time(results: Results) -> str:

@@ -16,6 +16,9 @@ from attention_arena.report.results import Results
 from attention_arena.runs.files import write_whole
 
 PNG_DPI = 200
+REM_PER_POINT = 0.09
+LEAST_REM_PER_POINT = 0.055
+"""How far a picture in a page grows and shrinks, so that its letters stay about as large as those around it."""
 
 
 class Drawing(NamedTuple):
@@ -88,6 +91,8 @@ def inline(svg: bytes, figure: Figure) -> str:
         ground.clear()
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
+    width = float(root.attrib["viewBox"].split()[2])
+    root.attrib["style"] = f"max-width: {width * REM_PER_POINT:.1f}rem; min-width: {width * LEAST_REM_PER_POINT:.1f}rem"
     root.attrib |= {"role": "img", "aria-label": f"{figure.title}. {figure.caption}"}
     return ElementTree.tostring(root, encoding="unicode")
 

@@ -40,15 +40,21 @@ def _speed(summaries: Summaries, best: Summary) -> str:
 
 def _doubts(task: TaskSummary, best: Summary, scored: list[Summary]) -> str:
     assert best.score is not None
+    doubt = _doubt_in_the_lead(best, scored)
     unbeaten = task.unbeaten(best.score.value)
     if unbeaten:
-        return f" — which is not better than “{unbeaten[0]}”, and that needs no model"
+        doubt = f"not better than “{unbeaten[0]}”, which needs no model" + (f", and {doubt}" if doubt else "")
+    return f" — {doubt}" if doubt else ""
+
+
+def _doubt_in_the_lead(best: Summary, scored: list[Summary]) -> str:
+    assert best.score is not None
     rivals = [cell for cell in scored if cell is not best]
     tied = _tied(best, scored)
     if tied:
-        return f" — not distinguishable from {_list(tied)}"
+        return f"not distinguishable from {_list(tied)}"
     unknown = [cell.label for cell in rivals if cell.score and best.score.overlaps(cell.score) is None]
-    return " — though one seed without an interval leaves open whether the difference is real" if unknown else ""
+    return "though one seed without an interval leaves open whether the difference is real" if unknown else ""
 
 
 def _tied(best: Summary, scored: list[Summary]) -> list[str]:

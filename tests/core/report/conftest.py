@@ -111,7 +111,7 @@ class FakeStudy:
             text=f"name: {self.name}\nquestion: {self.question}\nseeds: {list(self.seeds)}\n",
             runs=planned,
             caveats={key: dict(value) for key, value in self.caveats.items()},
-            papers={"softmax": "Vaswani et al. 2017, Attention Is All You Need"},
+            papers={"softmax": "Vaswani et al. 2017, Attention Is All You Need", "absent": "Nobody, never"},
             complexity={"softmax": "n^2 d", "reformer": "n log n d"},
             command=f"arena run studies/{self.name}.yaml --profile {self.profile}",
         )
@@ -282,7 +282,7 @@ def _write_mixed(results: Path) -> Path:
             (TRANSFORMER_XL.label, "listops", 1): ("failed", "ValueError: <img src=x onerror=alert(1)>"),
             ("softmax", "language_model", 1): ("pending", None),
         },
-        caveats={HOSTILE: {"padding <i>": f"because of {HOSTILE}"}},
+        caveats={"reformer": {"padding <i>": f"because of {HOSTILE}"}, "absent": {"x": "no part of this study"}},
     )
     return study.write(results)
 

@@ -212,9 +212,7 @@ def test_the_words_name_what_cannot_be_told_from_the_best(tmp_path: Path, fakes:
 
 def test_the_words_say_when_the_best_is_no_better_than_no_model(tmp_path: Path, fakes: Any) -> None:
     study = fakes.FakeStudy(tasks=[fakes.LISTOPS], seeds=[0], changes={"value": 15.0})
-    assert "which is not better than “majority class”, and that needs no model" in answer_in_words(
-        _summaries(study, tmp_path)
-    )
+    assert "— not better than “majority class”, which needs no model" in answer_in_words(_summaries(study, tmp_path))
 
 
 def test_the_words_count_what_is_missing(mixed: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from attention_arena.report.drawing import Drawing, draw_figure
 from attention_arena.report.figures import Figure, register_figures
 from attention_arena.report.figures.cost import exponents
-from attention_arena.report.figures.style import INK, house_style, looks, verbatim
+from attention_arena.report.figures.style import INK, house_style, log_ticks, looks, verbatim
 from attention_arena.report.results import Results, load_results
 
 FIGURES = {figure.name: figure for figure in register_figures()}
@@ -151,6 +151,19 @@ def test_cost_is_drawn_only_of_what_was_measured_at_two_lengths(tmp_path: Path, 
     none = FIGURES["cost_by_length"].data(Results(**{**vars(results), "measurements": single}))
     assert none.is_empty()
     assert none.columns == data.columns
+
+
+@pytest.mark.parametrize("values", [(12_000, 15_000), (5_000, 90_000), (3.0, 1_000.0), (70_000, 71_000), (5.0, 5.0)])
+@pytest.mark.parametrize("base", [2, 10])
+def test_a_logarithmic_axis_has_a_few_ticks_however_close_its_values(values: tuple[float, float], base: int) -> None:
+    from matplotlib.figure import Figure as Picture
+
+    panel = Picture().subplots()
+    panel.plot([1, 2], values)
+    panel.set_yscale("log")
+    panel.yaxis.set_major_locator(log_ticks(values, base))
+    low, high = panel.get_ylim()
+    assert 1 <= sum(low <= tick <= high for tick in panel.get_yticks()) <= 10
 
 
 def test_exponents_are_those_that_the_measurements_grow_by(tmp_path: Path, fakes: Any) -> None:

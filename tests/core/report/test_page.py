@@ -126,6 +126,12 @@ def test_the_page_has_all_that_makes_a_number_worth_trusting(page: str, fakes: A
         assert expected in text
 
 
+def test_the_page_says_nothing_of_variants_that_take_no_part(page: str) -> None:
+    text = Reader(page).text
+    assert "no part of this study" not in text
+    assert "Nobody, never" not in text
+
+
 def test_every_figure_is_named_for_those_who_cannot_see_it(page: str) -> None:
     labels = [value for tag, key, value in Reader(page).attributes if tag == "svg" and key == "aria-label"]
     assert labels == [f"{figure.title}. {figure.caption}" for figure in register_figures()]

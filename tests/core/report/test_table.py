@@ -81,6 +81,7 @@ def test_markdown_shows_hostile_names_as_text(mixed: Path, fakes: Any) -> None:
         ("# heading", r"\# heading"),
         ("- item", r"\- item"),
         ("1. item", "&#49;. item"),
+        ("14.1", "14.1"),
         ("two\nlines", "two lines"),
         ("[a](b)", r"\[a\](b)"),
         ("Σ–é", "Σ–é"),

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from attention_arena.report.figures.figure import Figure
-from attention_arena.report.figures.style import Look, add_legend, canvas, looks, verbatim
+from attention_arena.report.figures.style import Look, add_legend, canvas, log_ticks, looks, verbatim
 from attention_arena.report.naming import task_labels
 from attention_arena.report.numbers import size, tick
 from attention_arena.report.results import Results
@@ -100,6 +100,7 @@ def draw(results: Results) -> Any:
         for label in labels:
             _line(panel, rows.filter(pl.col("label") == label), colours[label])
         _label(panel, key, sorted(set(rows["length"])), several)
+        panel.yaxis.set_major_locator(log_ticks(rows["value"].to_list(), base=2 if key[-1] == "bytes" else 10))
     present = set(frame["label"])
     add_legend(figure, {label: look for label, look in colours.items() if label in present})
     return figure

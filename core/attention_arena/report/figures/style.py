@@ -92,6 +92,16 @@ def canvas(n_panels: int, wide: int = MAX_COLUMNS) -> tuple[Any, list[Any]]:
     return figure, axes[:n_panels]
 
 
+def log_ticks(values: Sequence[float], base: int = 10) -> Any:
+    """Return a locator of a few round numbers for a logarithmic axis, however close together the values lie."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    if max(values) <= 4 * min(values):
+        return MaxNLocator(4)
+    wide = base == 2 or max(values) > 50 * min(values)
+    return LogLocator(base, numticks=6) if wide else LogLocator(10, subs=(1, 2, 5))
+
+
 def add_legend(figure: Any, shown: dict[str, Look], extra: Sequence[Any] = ()) -> None:
     """Name the variants, and whatever `extra` handles name, below the panels."""
     from matplotlib.lines import Line2D

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from attention_arena.report.figures.figure import Figure
-from attention_arena.report.figures.style import FAINT, INK, Look, add_legend, canvas, looks, verbatim
+from attention_arena.report.figures.style import FAINT, INK, Look, add_legend, canvas, log_ticks, looks, verbatim
 from attention_arena.report.naming import source_mark
 from attention_arena.report.numbers import significant, size, tick
 from attention_arena.report.results import Results
@@ -105,7 +104,7 @@ def _panel(panel: Any, task: TaskSummary, rows: list[dict[str, Any]], colours: d
         _point(panel, row, colours[row["label"]], greatest)
     _trivial_lines(panel, task, rows)
     panel.set_xscale("log")
-    panel.xaxis.set_major_locator(_few_ticks([row["tokens_per_second"] for row in rows]))
+    panel.xaxis.set_major_locator(log_ticks([row["tokens_per_second"] for row in rows]))
     panel.xaxis.set_major_formatter(lambda value, _: tick(value))
     panel.xaxis.set_minor_formatter("")
     panel.margins(0.15)
@@ -114,13 +113,6 @@ def _panel(panel: Any, task: TaskSummary, rows: list[dict[str, Any]], colours: d
     panel.set_ylabel("\n".join(verbatim(part) for part in task.measured_in.split(", ")))
     if task.higher_is_better is False:
         panel.invert_yaxis()
-
-
-def _few_ticks(values: Sequence[float]) -> Any:
-    """Return ticks at round numbers: 1, 2 and 5 times powers of ten, or finer where the speeds lie close together."""
-    from matplotlib.ticker import LogLocator, MaxNLocator
-
-    return LogLocator(subs=(1, 2, 5)) if max(values) > 4 * min(values) else MaxNLocator(4)
 
 
 def _point(panel: Any, row: dict[str, Any], look: Look, greatest: Any) -> None:
