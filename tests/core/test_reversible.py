@@ -17,14 +17,7 @@ from attention_arena.variant import Context, ModelShape
 D = 12
 
 
-@pytest.fixture(autouse=True)
-def _seeded_on_one_thread() -> Iterator[None]:
-    # Tensors this small wait for a second thread longer than it works.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
 
 
 class Averaging(Attention):

@@ -31,14 +31,7 @@ H, E = 2, 6
 D = H * E
 
 
-@pytest.fixture(autouse=True)
-def _seeded_on_one_thread() -> Iterator[None]:
-    # Tensors this small wait for a second thread longer than it works.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
 
 
 def layer(causal: bool = False, shape: dict[str, Any] | None = None, **options: Any) -> ReformerAttention:
