@@ -117,6 +117,9 @@ def build_model(
     """
     shape = model_shape(settings, length or data.max_length, data.objective)
     backbone = variant.build(options, shape)
-    return SequenceModel(
+    model = SequenceModel(
         backbone, shape, data.vocab_size, data.objective, add_positions=variant.positions == "absolute"
     )
+    if variant.initialise is not None:
+        variant.initialise(options, model)
+    return model

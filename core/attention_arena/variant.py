@@ -136,6 +136,15 @@ class Complexity(NamedTuple):
     """The exponent is a bound (n log n), not a fit."""
 
 
+class LayerCost(NamedTuple):
+    """What one layer's attention costs by formula, at batch size 1, projections included."""
+
+    flops: float
+    """Of the matrix products of one forward, 2 for each multiply-add; products under a mask count in full."""
+    saved_bytes: float
+    """Kept for backward in training, in float32."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """A catalogue entry: everything that core knows of an attention variant.
@@ -159,3 +168,8 @@ class Variant:
     check_options: tuple[Mapping[str, Any], ...] = ({},)
     adapt_shape: Callable[[Any, ModelShape], ModelShape] | None = None
     """(options, shape) -> the shape that this variant really uses (Reformer: reversible); shown as a departure."""
+    cost: Callable[[Any, ModelShape, int], LayerCost] | None = None
+    """(options, shape, length) -> what one layer costs by formula; the contract suite compares it with counts."""
+    initialise: Callable[[Any, nn.Module], None] | None = None
+    """(options, model) -> None: sets initial weights outside the backbone (`model.embedding`, `model.head`), where the
+    paper prescribes them."""

@@ -4,5 +4,20 @@ from attention_arena.layers.attention import Attention, AttentionOutput, HeadAtt
 from attention_arena.layers.feed_forward import FeedForward
 from attention_arena.layers.positions import rotate, sinusoids
 from attention_arena.layers.stack import Stack
+from attention_arena.layers.union import Blocks, Everything, Gathered, Part, Residues, attend_union
 
-__all__ = ["Attention", "AttentionOutput", "FeedForward", "HeadAttention", "Stack", "rotate", "sinusoids"]
+__all__ = [
+    "Attention",
+    "AttentionOutput",
+    "Blocks",
+    "Everything",
+    "FeedForward",
+    "Gathered",
+    "HeadAttention",
+    "Part",
+    "Residues",
+    "Stack",
+    "attend_union",
+    "rotate",
+    "sinusoids",
+]

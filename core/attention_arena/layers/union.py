@@ -1,0 +1,325 @@
+"""One softmax over several sets of keys, each computed in the layout in which it is dense.
+
+A query's keys may be its block, the block before, every l-th position and a few global tokens: sets that no single
+dense product covers. Each set is a `Part`, computed by itself with the logarithm of its mass; the parts are then
+weighed by their masses, which is the softmax over their union. No pair may be in two parts. Backward passes through
+each part with the mass of the whole, so it holds scores of one part at a time.
+
+Letters beside the usual ones: N layout rows (batch times blocks); P queries and Q keys of a layout row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+SCORES_AT_ONCE = 2**26
+"""Scores in memory at a time where no fused kernel serves: a quarter of a gigabyte in float32."""
+
+
+class Layout(Protocol):
+    """Where the queries or keys of a part come from."""
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return the tokens of `x` (B, T, H, C) as (N, P, H, C); a view where strides allow it."""
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Write `part` (N, P, H, C) over the tokens of `total` (B, T, H, C) that `take` reads; for queries alone."""
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add `part` (N, P, H, C) to the tokens of `total` (B, T, H, C) that `take` reads."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Positions `start` up to `stop` (None: the end) in blocks of `size`, which must divide them: N = B blocks."""
+
+    size: int
+    start: int = 0
+    stop: int | None = None
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return blocks (N, size, H, C)."""
+        return self._blocks(x).flatten(0, 1)
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Write blocks (N, size, H, C)."""
+        self._blocks(total).copy_(part.unflatten(0, (len(total), -1)))
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add blocks (N, size, H, C)."""
+        self._blocks(total).add_(part.unflatten(0, (len(total), -1)))
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        return x[:, self.start : self.stop].unflatten(1, (-1, self.size))
+
+
+@dataclass(frozen=True)
+class Residues:
+    """Every `stride`-th position, which must divide them: N = B stride, a row for each residue."""
+
+    stride: int
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return residue classes (N, T / stride, H, C)."""
+        return self._classes(x).flatten(0, 1)
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Write residue classes (N, T / stride, H, C)."""
+        self._classes(total).copy_(part.unflatten(0, (len(total), -1)))
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add residue classes (N, T / stride, H, C)."""
+        self._classes(total).add_(part.unflatten(0, (len(total), -1)))
+
+    def _classes(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (-1, self.stride)).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Everything:
+    """All positions: N = B."""
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return `x`."""
+        return x
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Write all positions."""
+        total.copy_(part)
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add all positions."""
+        total.add_(part)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Chosen positions `index` (B, P), int64, as keys; a position may be chosen twice. N = B."""
+
+    index: Tensor
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return chosen tokens (B, P, H, C)."""
+        return x.gather(1, self._spread(x))
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Refuse: what is written to one position twice has no meaning."""
+        raise TypeError("chosen positions are keys of a part, never its queries")
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add chosen tokens (B, P, H, C)."""
+        total.scatter_add_(1, self._spread(total), part.to(total.dtype))
+
+    def _spread(self, x: Tensor) -> Tensor:
+        return self.index[:, :, None, None].expand(-1, -1, *x.shape[2:])
+
+
+class Part(NamedTuple):
+    """A set of keys: row by row, the queries of one layout attend to the keys of another.
+
+    `allowed`, bool, broadcastable to (N, H, P, Q), says which pairs count; None means all.
+    """
+
+    queries: Layout
+    keys: Layout
+    allowed: Tensor | None = None
+
+
+def attend_union(
+    query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part], *, scale: float | None = None, dropout: float = 0
+) -> Tensor:
+    """Return heads (B, H, T, E): for each query one softmax over the keys of all its parts.
+
+    Query, key and value are (B, H, T, E); keys and values may have another length. Scores are multiplied by `scale`
+    (None: 1 / sqrt(E)), and computed in at least float32. A query without any key gives zeros.
+    """
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    return _Union.apply(query, key, value, parts, factor, dropout)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Union(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part], scale: float, dropout: float
+    ) -> Tensor:
+        kernel = FUSED if not dropout and FUSED.serves(query) else PlainKernel(dropout)
+        of_query, of_key, of_value = (x.transpose(1, 2) for x in (query, key, value))  # (B, T, H, E) each
+        work = torch.promote_types(query.dtype, torch.float32)
+        out = torch.zeros(of_query.shape, dtype=work, device=query.device)
+        log_mass = out.new_full((*out.shape[:3], 1), _hidden(work))  # (B, T, H, 1)
+        rules = []
+        for part in parts:
+            heads = (*_heads_first(part.queries, of_query), *_heads_first(part.keys, of_key, of_value))
+            rules += [_add_where(part.allowed, query.dtype), kernel.draw_kept(heads[0], heads[1])]
+            found, mass = kernel.forward(*heads, *rules[-2:], scale)
+            _merge(out, log_mass, part.queries, found.transpose(1, 2), mass.transpose(1, 2).unsqueeze(-1))
+        empty = log_mass < _hidden(work) / 2
+        # Infinite mass turns every probability of an empty row to zero in backward.
+        log_mass.masked_fill_(empty, torch.inf)
+        out = out.masked_fill_(empty, 0.0).to(query.dtype)
+        ctx.save_for_backward(query, key, value, out, log_mass, *rules)
+        ctx.kernel, ctx.scale = kernel, scale
+        ctx.layouts = [(part.queries, part.keys) for part in parts]
+        return out.transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, log_mass, *rules = ctx.saved_tensors
+        inputs = [x.transpose(1, 2) for x in (query, key, value)]  # (B, T, H, E) each
+        totals = [torch.zeros(x.shape, dtype=log_mass.dtype, device=x.device) for x in inputs]
+        of_query, of_key, of_value = inputs
+        for (queries, keys), mask, kept in zip(ctx.layouts, rules[::2], rules[1::2], strict=True):
+            from_queries = _heads_first(queries, grad.transpose(1, 2), out, log_mass, of_query)
+            from_keys = _heads_first(keys, of_key, of_value)
+            found = ctx.kernel.backward(*from_queries, *from_keys, mask, kept, ctx.scale)
+            for total, layout, part in zip(totals, (queries, keys, keys), found, strict=True):
+                layout.give(total, part.transpose(1, 2))
+        grads = (total.transpose(1, 2).to(query.dtype) for total in totals)
+        return *grads, None, None, None
+
+
+def _heads_first(layout: Layout, *tensors: Tensor) -> list[Tensor]:
+    return [layout.take(x).transpose(1, 2) for x in tensors]  # (N, H, P, C) each
+
+
+def _merge(out: Tensor, log_mass: Tensor, layout: Layout, found: Tensor, mass: Tensor) -> None:
+    """Weigh a part's heads `found` (N, P, H, E) and their log mass (N, P, H, 1) into the totals."""
+    before, total = layout.take(log_mass), layout.take(out)
+    after = torch.logaddexp(before, mass.to(before.dtype))
+    layout.put(out, torch.lerp(total, found.to(total.dtype), (mass - after).exp_()))
+    layout.put(log_mass, after)
+
+
+def _hidden(dtype: torch.dtype) -> float:
+    """Return what is added to the score of a pair that does not count: finite, so that no difference of two is NaN."""
+    return torch.finfo(dtype).min / 4
+
+
+def _add_where(allowed: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Return 0 where `allowed` (4 dimensions), else what hides."""
+    if allowed is None:
+        return None
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, _hidden(dtype))
+
+
+class FusedKernel:
+    """PyTorch's fused attention for CPUs, by the operators under `scaled_dot_product_attention`.
+
+    The public function returns no log mass, without which parts cannot be weighed. `PlainKernel` is the same function,
+    and serves where these operators do not.
+    """
+
+    name = "_scaled_dot_product_flash_attention_for_cpu"
+
+    def serves(self, query: Tensor) -> bool:
+        """Whether the operators exist and take these heads; `meta` counts as a CPU, so that its cost can be counted."""
+        return query.device.type in ("cpu", "meta") and hasattr(torch.ops.aten, self.name)
+
+    def draw_kept(self, query: Tensor, key: Tensor) -> None:
+        """Return None: the kernel drops nothing."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, kept: None, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return heads (N, H, P, E) and log mass (N, H, P) of query (N, H, P, E), key and value (N, H, Q, E)."""
+        attend = getattr(torch.ops.aten, self.name)
+        return attend(query, key, value, 0.0, False, attn_mask=mask, scale=scale)  # type: ignore[no-any-return]
+
+    def backward(
+        self,
+        grad: Tensor,
+        out: Tensor,
+        log_mass: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        kept: None,
+        scale: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradients of query, key and value, given heads and log mass (N, H, P, 1) of the whole union."""
+        attend = getattr(torch.ops.aten, self.name + "_backward")
+        heads = (grad, query, key, value, out, log_mass.squeeze(-1))
+        return attend(*heads, 0.0, False, attn_mask=mask, scale=scale)  # type: ignore[no-any-return]
+
+
+FUSED = FusedKernel()
+
+
+class PlainKernel:
+    """The same by matrix products, with scores of some layout rows in memory at a time, and with dropout of weights."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        self.dropout = dropout
+
+    def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
+        """Return which weights (N, H, P, Q) dropout keeps, bool; None without dropout."""
+        if not self.dropout:
+            return None
+        return torch.rand(*query.shape[:3], key.shape[2], device=query.device) >= self.dropout
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, kept: Tensor | None, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return heads (N, H, P, E) and log mass (N, H, P) of query (N, H, P, E), key and value (N, H, Q, E)."""
+        found = []
+        for q, k, v, added, keeps in _some_rows(query, key, query, key, value, mask, kept):
+            scores = _scores(q, k, added, scale)
+            log_mass = scores.logsumexp(-1)
+            weights = self._drop(scores.sub_(log_mass.unsqueeze(-1)).exp_(), keeps)
+            found.append((weights.to(v.dtype) @ v, log_mass))
+        heads, masses = zip(*found, strict=True)
+        return torch.cat(heads), torch.cat(masses)
+
+    def backward(
+        self,
+        grad: Tensor,
+        out: Tensor,
+        log_mass: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        kept: Tensor | None,
+        scale: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradients of query, key and value, given heads and log mass (N, H, P, 1) of the whole union."""
+        found = []
+        along = (grad.to(log_mass.dtype) * out).sum(-1, keepdim=True)  # (N, H, P, 1)
+        rows = _some_rows(query, key, query, key, value, mask, kept, grad, along, log_mass)
+        for q, k, v, added, keeps, g, a, mass in rows:
+            probabilities = _scores(q, k, added, scale).sub_(mass).exp_()
+            grad_weights = self._drop((g @ v.transpose(-1, -2)).to(mass.dtype), keeps)
+            grad_scores = grad_weights.sub_(a).mul_(probabilities).mul_(scale).to(q.dtype)
+            weights = self._drop(probabilities, keeps).to(g.dtype)
+            grad_value = weights.transpose(-1, -2) @ g
+            found.append((grad_scores @ k, grad_scores.transpose(-1, -2) @ q, grad_value))
+        grad_query, grad_key, grad_value = (torch.cat(pieces) for pieces in zip(*found, strict=True))
+        return grad_query, grad_key, grad_value
+
+    def _drop(self, weights: Tensor, kept: Tensor | None) -> Tensor:
+        return weights if kept is None else weights.mul_(kept).div_(1 - self.dropout)
+
+
+Kernel = FusedKernel | PlainKernel
+
+
+def _scores(query: Tensor, key: Tensor, added: Tensor | None, scale: float) -> Tensor:
+    """Return scores (N, H, P, Q) in at least float32."""
+    scores = (query @ key.transpose(-1, -2)).to(torch.promote_types(query.dtype, torch.float32)).mul_(scale)
+    return scores if added is None else scores.add_(added)
+
+
+def _some_rows(query: Tensor, key: Tensor, *tensors: Tensor | None) -> Iterator[list[Any]]:
+    """Yield `tensors` (N or 1, ...) by some layout rows at a time; None stays None."""
+    N, H, P, _ = query.shape
+    n = max(1, SCORES_AT_ONCE // (H * P * key.shape[2]))
+    for start in range(0, N, n):
+        yield [x if x is None or len(x) == 1 else x[start : start + n] for x in tensors]
