@@ -49,14 +49,14 @@ class Blocks:
 
     def put(self, total: Tensor, part: Tensor) -> None:
         """Write blocks (N, size, H, C)."""
-        self._blocks(total).copy_(part.unflatten(0, (len(total), -1)))
+        self._blocks(total).copy_(torch.unflatten(part, 0, (len(total), -1)))
 
     def give(self, total: Tensor, part: Tensor) -> None:
         """Add blocks (N, size, H, C)."""
-        self._blocks(total).add_(part.unflatten(0, (len(total), -1)))
+        self._blocks(total).add_(torch.unflatten(part, 0, (len(total), -1)))
 
     def _blocks(self, x: Tensor) -> Tensor:
-        return x[:, self.start : self.stop].unflatten(1, (-1, self.size))
+        return torch.unflatten(x[:, self.start : self.stop], 1, (-1, self.size))
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class Residues:
 
     def put(self, total: Tensor, part: Tensor) -> None:
         """Write residue classes (N, T / stride, H, C)."""
-        self._classes(total).copy_(part.unflatten(0, (len(total), -1)))
+        self._classes(total).copy_(torch.unflatten(part, 0, (len(total), -1)))
 
     def give(self, total: Tensor, part: Tensor) -> None:
         """Add residue classes (N, T / stride, H, C)."""
-        self._classes(total).add_(part.unflatten(0, (len(total), -1)))
+        self._classes(total).add_(torch.unflatten(part, 0, (len(total), -1)))
 
     def _classes(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (-1, self.stride)).transpose(1, 2)
+        return torch.unflatten(x, 1, (-1, self.stride)).transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -148,16 +148,17 @@ class _Union(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part], scale: float, dropout: float
     ) -> Tensor:
-        kernel = FUSED if not dropout and FUSED.serves(query) else PlainKernel(dropout)
+        kernel: Kernel = FUSED if not dropout and FUSED.serves(query) else PlainKernel(dropout)
         of_query, of_key, of_value = (x.transpose(1, 2) for x in (query, key, value))  # (B, T, H, E) each
         work = torch.promote_types(query.dtype, torch.float32)
         out = torch.zeros(of_query.shape, dtype=work, device=query.device)
         log_mass = out.new_full((*out.shape[:3], 1), _hidden(work))  # (B, T, H, 1)
         rules = []
         for part in parts:
-            heads = (*_heads_first(part.queries, of_query), *_heads_first(part.keys, of_key, of_value))
-            rules += [_add_where(part.allowed, query.dtype), kernel.draw_kept(heads[0], heads[1])]
-            found, mass = kernel.forward(*heads, *rules[-2:], scale)
+            (q,), (k, v) = _heads_first(part.queries, of_query), _heads_first(part.keys, of_key, of_value)
+            mask, kept = _add_where(part.allowed, query.dtype), kernel.draw_kept(q, k)
+            rules += [mask, kept]
+            found, mass = kernel.forward(q, k, v, mask, kept, scale)
             _merge(out, log_mass, part.queries, found.transpose(1, 2), mass.transpose(1, 2).unsqueeze(-1))
         empty = log_mass < _hidden(work) / 2
         # Infinite mass turns every probability of an empty row to zero in backward.
@@ -176,13 +177,13 @@ class _Union(torch.autograd.Function):
         totals = [torch.zeros(x.shape, dtype=log_mass.dtype, device=x.device) for x in inputs]
         of_query, of_key, of_value = inputs
         for (queries, keys), mask, kept in zip(ctx.layouts, rules[::2], rules[1::2], strict=True):
-            from_queries = _heads_first(queries, grad.transpose(1, 2), out, log_mass, of_query)
-            from_keys = _heads_first(keys, of_key, of_value)
-            found = ctx.kernel.backward(*from_queries, *from_keys, mask, kept, ctx.scale)
+            g, o, mass, q = _heads_first(queries, grad.transpose(1, 2), out, log_mass, of_query)
+            k, v = _heads_first(keys, of_key, of_value)
+            found = ctx.kernel.backward(g, o, mass, q, k, v, mask, kept, ctx.scale)
             for total, layout, part in zip(totals, (queries, keys, keys), found, strict=True):
                 layout.give(total, part.transpose(1, 2))
         grads = (total.transpose(1, 2).to(query.dtype) for total in totals)
-        return *grads, None, None, None
+        return (*grads, None, None, None)
 
 
 def _heads_first(layout: Layout, *tensors: Tensor) -> list[Tensor]:
@@ -222,11 +223,12 @@ class FusedKernel:
         """Whether the operators exist and take these heads; `meta` counts as a CPU, so that its cost can be counted."""
         return query.device.type in ("cpu", "meta") and hasattr(torch.ops.aten, self.name)
 
-    def draw_kept(self, query: Tensor, key: Tensor) -> None:
+    def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
         """Return None: the kernel drops nothing."""
+        return None
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, kept: None, scale: float
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, kept: Tensor | None, scale: float
     ) -> tuple[Tensor, Tensor]:
         """Return heads (N, H, P, E) and log mass (N, H, P) of query (N, H, P, E), key and value (N, H, Q, E)."""
         attend = getattr(torch.ops.aten, self.name)
@@ -241,7 +243,7 @@ class FusedKernel:
         key: Tensor,
         value: Tensor,
         mask: Tensor | None,
-        kept: None,
+        kept: Tensor | None,
         scale: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of query, key and value, given heads and log mass (N, H, P, 1) of the whole union."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
+import torch
 from pydantic import Field
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from attention_arena.measure import Measure, Measurement, Subject
 from attention_arena.measures.passes import Lengths, Passes, rows_or_reason
 from attention_arena.variant import Options
+
+Size = Sequence[int]
 
 
 def count_flops(function: Callable[[], object]) -> int:
@@ -21,9 +26,25 @@ def count_flops(function: Callable[[], object]) -> int:
     its plain formula while it is counted, because PyTorch's counter reads 0 for the fused kernel of a CPU; so the
     n x n matrix exists here, whatever the kernel.
     """
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=_DIRECT) as counter:
         function()
     return int(counter.get_total_flops())
+
+
+def _forward_flops(query: Size, key: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return 2 * 2 * math.prod(query[:3]) * key[2] * query[3]
+
+
+def _backward_flops(grad: Size, query: Size, key: Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return 5 * 2 * math.prod(query[:3]) * key[2] * query[3]
+
+
+_DIRECT = {
+    operator: flops
+    for name, flops in (("", _forward_flops), ("_backward", _backward_flops))
+    if (operator := getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu" + name, None))
+}
+"""Operators that variants call directly, under what `sdpa_kernel` rules: 2 products forward, 5 backward."""
 
 
 class FlopsOptions(Options):
