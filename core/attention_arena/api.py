@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from attention_arena.catalogue import Catalogue, load_catalogue
 from attention_arena.errors import ConfigError
+from attention_arena.layers.inputs import require_input
 from attention_arena.prepared import data_folder
 from attention_arena.runs.executors import Place
 from attention_arena.runs.progress import Progress, progress_for
@@ -169,13 +170,19 @@ def study_file(plan: Plan, specs: list[RunSpec], study: str | Path, results: str
 class AttentionLayer(nn.Module):
     """One attention of a variant as a layer from (B, T, D) to (B, T, D), without norm, residual or feed-forward."""
 
-    def __init__(self, attention: Any) -> None:
+    def __init__(self, attention: Any, shape: ModelShape) -> None:
         super().__init__()
         self.attention = attention
+        self.shape = shape
 
     def forward(self, x: Tensor, *, valid: Tensor | None = None, landmarks: Tensor | None = None) -> Tensor:
-        """Attend over `x` (B, T, D); `valid` and `landmarks` (B, T) are True at real and at singled-out tokens."""
-        return self.attention(x, Context(valid, landmarks)).hidden  # type: ignore[no-any-return]
+        """Attend over `x` (B, T, D); `valid` and `landmarks` (B, T) are True at real and at singled-out tokens.
+
+        Raises ValueError where shapes, types or devices do not fit.
+        """
+        context = Context(valid, landmarks)
+        require_input(x, context, self.shape, self, max_length=self.shape.max_length)
+        return self.attention(x, context).hidden  # type: ignore[no-any-return]
 
 
 class BackboneLayer(nn.Module):
@@ -209,7 +216,7 @@ def build_attention(
     )
     backbone = variant.build(chosen, shape)
     blocks = getattr(backbone, "blocks", None)
-    return BackboneLayer(backbone) if blocks is None else AttentionLayer(blocks[0].attention)
+    return BackboneLayer(backbone) if blocks is None else AttentionLayer(blocks[0].attention, shape)
 
 
 def _data_key(planned: PlannedRun) -> tuple[str, str]:

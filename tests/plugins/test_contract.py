@@ -13,8 +13,10 @@ from attention_arena.errors import ConfigError
 from attention_arena.layers import Attention, AttentionOutput, HeadAttention, Stack
 from attention_arena.testing import VARIANT_CHECKS, VariantCase, check_variant, variant_cases
 from attention_arena.testing.cost import require_growth
+from attention_arena.testing.formula import SIZES, count_layer
+from attention_arena.testing.trial import trials
 from attention_arena.testing.verdict import ContractError
-from attention_arena.variant import Capability, Complexity, Context, ModelShape, Options, Variant
+from attention_arena.variant import Capability, Complexity, Context, LayerCost, ModelShape, Options, Variant
 
 
 @pytest.mark.parametrize("case", variant_cases(load_catalogue().variants.values()))
@@ -144,6 +146,11 @@ class CountsRows(Sound):
         return super().attend(query, key, value * (1 + row), context)
 
 
+class WeighsByTwo(Sound):
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        return 2 * super().attend(query, key, value, context)
+
+
 class DrawsWithItsOwnGenerator(Sound):
     """Dropout that a recomputation cannot repeat."""
 
@@ -247,6 +254,7 @@ BROKEN: Sequence[tuple[str, type[Attention]]] = [
     ("stepwise", ForgetsWhileDecoding),
     ("equivariance", MixesRows),
     ("equivariance", CountsRows),
+    ("weights", WeighsByTwo),
     ("residuals", DrawsWithItsOwnGenerator),
     ("segment_state", KeepsNoState),
     ("segment_state", KeepsAGradient),
@@ -271,7 +279,31 @@ def test_a_broken_variant_is_caught(check: str, attention: type[Attention]) -> N
 
 
 def test_every_check_is_shown_to_fail() -> None:
-    assert {check for check, _ in BROKEN} | {"cost"} == set(VARIANT_CHECKS)
+    assert {check for check, _ in BROKEN} | {"cost", "formula", "refusals"} == set(VARIANT_CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("flops", "saved", "verdict"), [(1.1, 0.9, "passed"), (1.2, 1.0, "failed"), (1.0, 0.8, "failed")]
+)
+def test_a_formula_may_differ_from_the_count_by_15_percent(flops: float, saved: float, verdict: str) -> None:
+    def cost(options: Options, shape: ModelShape, length: int) -> LayerCost:
+        (trial,) = trials(variant_of(Sound), options, causal=shape.causal, **SIZES, max_length=length)
+        counted = count_layer(trial, length)
+        return LayerCost(counted.flops * flops, counted.saved_bytes * saved)
+
+    (finding,) = check_variant(variant_of(Sound, cost=cost), ["formula"])
+    assert finding.verdict == verdict, finding.detail
+
+
+def test_a_backbone_that_takes_anything_is_caught() -> None:
+    def build(options: Options, shape: ModelShape) -> Stack:
+        stack = Stack(shape, lambda layer: Sound(shape))
+        stack.shape = shape.model_copy(update={"max_length": 10 * shape.max_length})
+        return stack
+
+    (finding,) = check_variant(variant_of(Sound, build=build), ["refusals"])
+    assert finding.verdict == "failed"
+    assert finding.detail == "toy, bidirectional, too long: accepted"
 
 
 def test_a_leak_without_gradient_is_seen_by_perturbation_alone() -> None:
@@ -315,7 +347,7 @@ def test_what_a_variant_does_not_claim_is_not_applicable() -> None:
     verdicts = {finding.check: finding.verdict for finding in check_variant(variant)}
     left_out = {check for check, verdict in verdicts.items() if verdict == "not applicable"}
     assert left_out == {
-        "gradient_causality", "perturbation_causality", "padding", "stepwise", "segment_state", "cost"
+        "gradient_causality", "perturbation_causality", "padding", "stepwise", "segment_state", "cost", "formula"
     }  # fmt: skip
 
 
@@ -347,8 +379,9 @@ def test_a_caveat_is_one_strict_expected_failure_over_all_settings() -> None:
 def test_a_variant_of_its_own_making_has_no_shared_blocks_to_check() -> None:
     variant = variant_of(Sound, build=lambda options, shape: OwnBackbone(Stack(shape, lambda layer: Sound(shape))))
     verdicts = {finding.check: finding.verdict for finding in check_variant(variant)}
-    assert verdicts.pop("residuals") == "not applicable"
-    assert verdicts.pop("segment_state") == "not applicable"
+    left_out = {check for check, verdict in verdicts.items() if verdict == "not applicable"}
+    assert left_out == {"weights", "residuals", "segment_state", "formula"}
+    verdicts = {check: verdict for check, verdict in verdicts.items() if check not in left_out}
     assert set(verdicts.values()) == {"passed"}
 
 

@@ -2,6 +2,7 @@
 
 from attention_arena.layers.attention import Attention, AttentionOutput, HeadAttention
 from attention_arena.layers.feed_forward import FeedForward
+from attention_arena.layers.inputs import require_input
 from attention_arena.layers.positions import rotate, sinusoids
 from attention_arena.layers.stack import Stack
 from attention_arena.layers.union import Blocks, Everything, Gathered, Part, Residues, attend_union
@@ -18,6 +19,7 @@ __all__ = [
     "Residues",
     "Stack",
     "attend_union",
+    "require_input",
     "rotate",
     "sinusoids",
 ]

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from attention_arena.layers.attention import Attention, AttentionOutput
 from attention_arena.layers.block import Block
+from attention_arena.layers.inputs import require_input
 from attention_arena.layers.reversible import run_reversible, run_two_streams
 from attention_arena.variant import Backbone, BackboneOutput, Context, ModelShape, State
 
@@ -72,6 +73,7 @@ class Stack(Backbone):
 
     def __init__(self, shape: ModelShape, attention: Callable[[int], Attention]) -> None:
         super().__init__()
+        self.shape = shape
         self.blocks = nn.ModuleList(Block(shape, attention(layer)) for layer in range(shape.n_layers))
         self.final_norm = nn.LayerNorm(shape.d_model) if shape.norm == "pre" else nn.Identity()
         self.residual = RESIDUALS[shape.residual]
@@ -79,11 +81,13 @@ class Stack(Backbone):
 
     def forward(self, x: Tensor, context: Context = Context()) -> BackboneOutput:  # noqa: B008 - an immutable tuple
         """Encode `x` (B, T, D)."""
+        require_input(x, context, self.shape, self, max_length=self.shape.max_length)
         hidden, states = self.residual(self._blocks(), x, self._contexts(context))
         return BackboneOutput(self.final_norm(hidden), self._collect(states))
 
     def step(self, x: Tensor, context: Context = Context()) -> BackboneOutput:  # noqa: B008 - an immutable tuple
         """Encode the next token `x` (B, 1, D)."""
+        require_input(x, context, self.shape, self, max_length=1)
         hidden, states = self.residual_step(self._blocks(), x, self._contexts(context))
         return BackboneOutput(self.final_norm(hidden), self._collect(states))
 

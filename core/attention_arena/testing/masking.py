@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
-from attention_arena.layers import Stack
 from attention_arena.layers.attention import Attention
-from attention_arena.layers.block import Block
 from attention_arena.testing.trial import (
     MAX_LENGTH,
+    blocks_of,
     forward_backward,
     inputs,
     landmarks,
@@ -105,24 +102,16 @@ class _Unnormalised(nn.Module):
 
 def _check_huge_logits(backbone: Backbone, x: Tensor, what: str) -> None:
     """Run each attention at 100 times the usual input, where products of query and key are of order 1e4."""
-    for block in _blocks(backbone):
+    for block in blocks_of(backbone):
         _require_finite_pass(_Unnormalised(block.attention), 100 * x, Context(), f"{what}, logits of order 1e4")
 
 
 def _check_empty_row(backbone: Backbone, x: Tensor, what: str) -> None:
     valid = torch.ones(x.shape[:2], dtype=torch.bool)
     valid[1] = False
-    for layer, block in enumerate(_blocks(backbone)):
+    for layer, block in enumerate(blocks_of(backbone)):
         torch.manual_seed(2)
         added = block.attention_branch(x, Context(valid)).hidden
         largest = added[1].abs().max().item()
         require(largest == 0, f"{what}: attention {layer} gives a row without valid tokens {largest:.3g}, expected 0")
         require(bool((added[0] != 0).any()), f"{what}: attention {layer} gives zeros to a row with valid tokens")
-
-
-def _blocks(backbone: Backbone) -> Iterator[Block]:
-    """Yield the blocks of a stack; a backbone of another kind has no attention to look at on its own."""
-    if isinstance(backbone, Stack):
-        for block in backbone.blocks:
-            assert isinstance(block, Block)
-            yield block

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from attention_arena.layers import Stack
+from attention_arena.layers.block import Block
 from attention_arena.testing.verdict import NotApplicable
 from attention_arena.variant import Backbone, BackboneOutput, Capability, Context, ModelShape, Options, Variant
 
@@ -113,3 +115,11 @@ def forward_backward(backbone: Backbone, x: Tensor, context: Context = Context()
     seen = hidden if context.valid is None else hidden.masked_fill(~context.valid[..., None], 0.0)
     (gradient,) = torch.autograd.grad(loss_of(seen), [x])
     return Run(hidden.detach(), gradient)
+
+
+def blocks_of(backbone: Backbone) -> Iterator[Block]:
+    """Yield the blocks of a stack; a backbone of another kind has no attention to look at on its own."""
+    if isinstance(backbone, Stack):
+        for block in backbone.blocks:
+            assert isinstance(block, Block)
+            yield block

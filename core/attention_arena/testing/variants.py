@@ -13,9 +13,12 @@ from attention_arena.testing.construction import (
     check_equivariance,
     check_shapes,
     check_state_dict,
+    check_weights,
 )
 from attention_arena.testing.cost import check_cost
+from attention_arena.testing.formula import check_formula
 from attention_arena.testing.masking import check_finite, check_padding
+from attention_arena.testing.refusals import check_refusals
 from attention_arena.testing.residuals import check_residuals
 from attention_arena.testing.state import check_segment_state, check_stepwise
 from attention_arena.testing.trial import one_thread
@@ -38,8 +41,11 @@ VARIANT_CHECKS: Mapping[str, VariantCheck] = {
     "finite": check_finite,
     "stepwise": check_stepwise,
     "equivariance": check_equivariance,
+    "weights": check_weights,
     "residuals": check_residuals,
     "cost": check_cost,
+    "formula": check_formula,
+    "refusals": check_refusals,
     "segment_state": check_segment_state,
 }
 """Name -> (variant, options) -> None; raises `ContractError`, or `NotApplicable` where the variant claims nothing."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attention_arena.layers import Attention, Stack
+from attention_arena.layers import Attention, Stack, require_input
 from attention_arena.layers.positions import SinusoidalPositions
 from attention_arena.variant import BackboneOutput, Context, ModelShape, State
 
@@ -33,6 +33,7 @@ class SegmentStack(Stack):
 
     def forward(self, x: Tensor, context: Context = Context()) -> BackboneOutput:  # noqa: B008 - an immutable tuple
         """Encode `x` (B, T, D), one segment or several."""
+        require_input(x, context, self.shape, self, max_length=self.shape.max_length)
         if self.positions is not None:
             segments = torch.split(x, self.segment_length, dim=1)
             x = torch.cat([self.positions(segment) for segment in segments], dim=1)
@@ -40,6 +41,7 @@ class SegmentStack(Stack):
 
     def step(self, x: Tensor, context: Context = Context()) -> BackboneOutput:  # noqa: B008 - an immutable tuple
         """Encode the next token `x` (B, 1, D) of a segment."""
+        require_input(x, context, self.shape, self, max_length=1)
         context = settle(context)
         if self.positions is not None:
             x = self.positions(x, n_open(context.state))
