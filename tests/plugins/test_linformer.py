@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from attention_arena.layers import HeadAttention, Stack, rotate
-from attention_arena.measures import count_flops, saved_for_backward
 from attention_arena.variant import Capability, Context, ModelShape
 from attention_arena_variants.linformer import LINFORMER, LinformerOptions, build, register_variants
 from attention_arena_variants.linformer.attention import LinformerAttention, attend_plainly
@@ -138,30 +137,6 @@ def test_pooled_layers_are_attention_to_their_slots(projection: str, padded: boo
         torch.testing.assert_close(one, other, rtol=0, atol=EXACT)
 
 
-@pytest.mark.parametrize(
-    ("options", "shortened_first"),
-    [
-        ({}, True),
-        ({"sharing": "key_value"}, True),
-        ({"sharing": "layerwise"}, True),
-        ({"projection": "mean"}, True),
-        ({"sharing": "none"}, False),
-        ({"projection": "max"}, False),
-        ({"projection": "convolution"}, False),
-    ],
-)
-def test_slots_alone_are_projected_where_heads_share(options: dict[str, Any], shortened_first: bool) -> None:
-    """D^2 products for query and output of every token; for key and value of every token, or of R slots."""
-    T, D, R = 64, 16, 8
-    attention = layer({"d_model": D, "max_length": T}, rank=R, **options)
-    x = hidden(1, T, D)
-    shared = options.get("sharing") in ("key_value", "layerwise")
-    n_matrices = 0 if "projection" in options else 1 if shared else 2
-    after = 2 * T * R * D + n_matrices * R * T * D
-    tokens = 2 * T * D**2 + (2 * R * D**2 if shortened_first else 2 * T * D**2)
-    assert count_flops(lambda: attention(x, Context())) == 2 * (tokens + after)
-
-
 @pytest.mark.parametrize("order", ["identity", "permutation"])
 @pytest.mark.parametrize("masked", [False, True])
 def test_l1_as_many_slots_as_tokens_give_full_attention(order: str, masked: bool) -> None:
@@ -273,26 +248,6 @@ def test_autocast_keeps_to_float32(sharing: str, T: int) -> None:
     for one, other in zip(passes(attention, output.float(), x, None), expected, strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one, other, rtol=0, atol=2e-2 * max(1.0, other.abs().max().item()))
-
-
-@pytest.mark.parametrize("B", [1, 3])
-def test_a_layer_keeps_its_input_query_and_heads_and_no_copy(B: int) -> None:
-    """Under autocast the input is kept once, in half precision, whatever the number of its products."""
-    T, D = 128, 16
-    attention = layer({"d_model": D, "max_length": T}, rank=8).float()
-    x = torch.randn(B, T, D)
-    slots, log_mass = 4 * B * 8 * D, B * 2 * T
-    assert saved_for_backward(lambda: attention(x, Context()).hidden, attention.parameters()) == 4 * (
-        3 * B * T * D + slots + log_mass
-    )
-
-    def lowered() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return attention(x, Context()).hidden
-
-    weights = 4 * D**2 + 2 * 8 * T
-    kept = saved_for_backward(lowered, attention.parameters())
-    assert kept <= 2 * (3 * B * T * D + slots + weights) + 4 * log_mass
 
 
 @pytest.mark.parametrize("rank", [14, [5, 14], [14, 5]])

@@ -27,8 +27,8 @@ from attention_arena_variants.linformer.projections import (
 N = 13
 D, H = 8, 2
 SHAPE = ModelShape(d_model=D, n_heads=H, max_length=N)
-LENGTHS = pytest.mark.parametrize("T", [1, 2, 3, 7, 12, 13])
-RANKS = pytest.mark.parametrize("rank", [1, 3, 5, 8, 13])
+LENGTHS = pytest.mark.parametrize("T", [1, 3, 7, 12, 13])
+RANKS = pytest.mark.parametrize("rank", [3, 8, 13])
 KIND = pytest.mark.parametrize("kind", list(KINDS))
 OWN = pytest.mark.parametrize("own_per_head", [False, True])
 
@@ -230,7 +230,7 @@ def test_padding_is_as_if_the_row_ended(kind: str, rank: int, own_per_head: bool
 def test_slots_number_the_rank_or_the_windows_of_the_longest_input(kind: str, rank: int) -> None:
     """13 positions and rank 8 make windows of 2, which are 7: an eighth slot would see no position of any input."""
     shortens = projection(kind, rank)
-    expected = {1: 1, 3: 3, 5: 5, 8: 7, 13: 13}[rank] if kind != "linear" else rank
+    expected = {3: 3, 8: 7, 13: 13}[rank] if kind != "linear" else rank
     assert shortens.n_slots == expected
     assert all(shortens(rows_of(2, T)).shape == (2, expected, D) for T in (1, 6, N))
     assert (shortens(rows_of(2, N)) != 0).any(-1).all()

@@ -63,8 +63,8 @@ class Fixed(Pattern):
             return inside_blocks(frame, size, inside)
         if self.causal:
             return inside_blocks(frame, size, inside) + self._earlier_cells(frame)
-        n_cells_apart = [*inside_blocks(frame, size, inside & ~self._is_cell(within))] if self._has_others() else []
-        return n_cells_apart + self._all_cells(frame)
+        others = inside_blocks(frame, size, inside & ~self._is_cell(within)) if self._has_others() else []
+        return others + self._all_cells(frame)
 
     def _is_cell(self, key: Tensor) -> Tensor:
         place = key % self.stride
@@ -83,17 +83,22 @@ class Fixed(Pattern):
 
     def _earlier_cells(self, frame: Frame) -> list[Part]:
         """Return blocks with the cells of earlier ones: before the query's group without a mask, inside it with one."""
-        n_blocks = max(1, GROUP // self.stride)
-        size, width = n_blocks * self.stride, self.right - self.left
+        size = self.stride * max(1, GROUP // self.stride)
         parts = []
-        for start in range(0, frame.length, size):
+        for start in range(size, frame.length, size):
             stop = min(start + size, frame.length)
-            queries = Blocks(stop - start, start, stop)
-            if start:
-                parts.append(frame.part(queries, self._cells(start, 0, start)))
-            if stop - start > self.stride:
-                within = frame.positions(stop - start) // self.stride
-                of_cells = frame.positions((stop - start) // self.stride * width) // width
-                cells = self._cells(stop - start, start, stop)
-                parts.append(frame.part(queries, cells, within[:, None] > of_cells))
+            parts.append(frame.part(Blocks(stop - start, start, stop), self._cells(start, 0, start)))
+        for start, stop in frame.spans(size):
+            whole = stop - (stop - start) % size
+            parts += self._cells_in_groups(frame, size, start, whole)
+            parts += self._cells_in_groups(frame, stop - whole, whole, stop)
         return parts
+
+    def _cells_in_groups(self, frame: Frame, size: int, start: int, stop: int) -> list[Part]:
+        """Return, for groups of `size` tokens from `start` to `stop`, their blocks with cells of earlier ones."""
+        if size <= self.stride or start == stop:
+            return []
+        block = frame.positions(size) // self.stride
+        block_of_cell = frame.positions(size // self.stride * (self.right - self.left)) // (self.right - self.left)
+        cells = self._cells(size, start, stop)
+        return [frame.part(Blocks(size, start, stop), cells, block[:, None] > block_of_cell)]

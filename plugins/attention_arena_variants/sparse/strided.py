@@ -18,7 +18,7 @@ from attention_arena_variants.sparse.pattern import Frame, Pattern
 
 SMALLEST_BLOCK, LARGEST_BLOCK = 16, 256
 """Tokens in a block of the near set: below, products are too small to be fast; above, more is masked than gained."""
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 128
 """Queries of a residue class whose products with later keys of the same group are computed, and masked."""
 
 
