@@ -250,6 +250,13 @@ def test_autocast_keeps_to_float32(sharing: str, T: int) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=2e-2 * max(1.0, other.abs().max().item()))
 
 
+def test_autocast_leaves_float64_as_it_is() -> None:
+    attention, x = layer(rank=5), hidden(2, 12)
+    expected = attention(x, Context()).hidden
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(attention(x, Context()).hidden, expected)
+
+
 @pytest.mark.parametrize("rank", [14, [5, 14], [14, 5]])
 def test_a_rank_above_the_longest_input_is_refused(rank: Any) -> None:
     with pytest.raises(ValueError, match=r"rank must not exceed max_length \(13\), got 14; lower the rank, or give"):

@@ -25,7 +25,7 @@ from attention_arena_variants.linformer.projections import Projection, lower, ze
 def attend_plainly(
     query: Tensor, key: Tensor, value: Tensor, of_key: Tensor, of_value: Tensor, valid: Tensor | None = None
 ) -> Tensor:
-    """Return heads (B, H, T, E) of query, key and value (B, H, T, E), as the paper writes it (equation 7).
+    """Return heads (B, H, T, E) of query, key and value (B, H, T, E), as the paper writes it (section 4).
 
     `of_key` and `of_value` (H, R, T) are E and F of each head. Rows of keys and values outside `valid` (B, T) are zero.
     Softmax in at least float32.

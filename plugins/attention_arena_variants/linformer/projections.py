@@ -171,9 +171,14 @@ def zero_padding(rows: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def lower(tensor: Tensor) -> Tensor:
-    """Return `tensor` in the type of autocast where it is on, so that several products keep one copy of it."""
+    """Return `tensor` in the type of autocast where it is on, so that several products keep one copy of it.
+
+    float64 stays, as autocast itself leaves it.
+    """
     device = tensor.device.type
-    return tensor.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else tensor
+    if tensor.dtype == torch.float64 or not torch.is_autocast_enabled(device):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device))
 
 
 def shorten(matrix: Tensor, rows: Tensor) -> Tensor:
