@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from attention_arena.layers import Attention, AttentionOutput, rotate
 from attention_arena.variant import Context, ModelShape, Options
-from attention_arena_variants.reformer.chunks import SELF_LOGIT, Rules, attend_in_chunks, lay_out
+from attention_arena_variants.reformer.chunks import SELF_LOGIT, SHORTEST, attend_in_chunks
 from attention_arena_variants.reformer.hashing import (
     assign_buckets,
     centre,
@@ -24,6 +24,8 @@ from attention_arena_variants.reformer.hashing import (
     draw_rotations,
     smallest_integer,
 )
+from attention_arena_variants.reformer.layout import Rules, lay_out
+from attention_arena_variants.reformer.windows import Cut
 
 
 class ReformerOptions(Options):
@@ -72,7 +74,7 @@ class ReformerOptions(Options):
 def unit_key(query: Tensor) -> Tensor:
     """Return the keys of `query` (..., E): the same vectors at length 1, zero where a query is zero."""
     work = torch.promote_types(query.dtype, torch.float32)
-    return functional.normalize(query.to(work), dim=-1, eps=1e-6).to(query.dtype)
+    return functional.normalize(query.to(work), dim=-1, eps=SHORTEST).to(query.dtype)
 
 
 def attend_fully(
@@ -124,16 +126,25 @@ class ReformerAttention(Attention):
         first, second = (*self.factors, 1)[:2]
         return first * second
 
+    @property
+    def scale(self) -> float:
+        """Length of shared keys, and what keys of their own are multiplied by."""
+        return self.d_head**-0.5 if self.options.scale == "sqrt" or not self.options.shared_qk else 1.0
+
+    @property
+    def dropout(self) -> float:
+        """Share of probabilities that are dropped now."""
+        return self.options.attention_dropout if self.training else 0.0
+
     def forward(self, x: Tensor, context: Context) -> AttentionOutput:
         """Attend over normalised hidden states (B, T, D)."""
         B, T, D = x.shape
         parts = self.project_in(x).view(B, T, -1, self.n_heads, self.d_head)
-        query, *keys, value = parts.permute(2, 0, 3, 1, 4)  # (B, H, T, E) each
         if self.rotary:
-            query, keys = rotate(query), [rotate(key) for key in keys]
-        key = keys[0] * self.d_head**-0.5 if keys else self._key_of(query)
-        heads, replay = self._attend(query, key, value, context)
-        return AttentionOutput(self.project_out(heads.transpose(1, 2).reshape(B, T, D)), replay=replay)
+            turned = [rotate(part.transpose(1, 2)).transpose(1, 2) for part in parts[:, :, :-1].unbind(2)]
+            parts = torch.stack([*turned, parts[:, :, -1]], dim=2)
+        heads, replay = self._attend(parts, context)  # (B, T, H, E)
+        return AttentionOutput(self.project_out(heads.reshape(B, T, D)), replay=replay)
 
     def hash(self, query: Tensor, context: Context) -> Tensor:
         """Return the bucket ids (B, H, R, T) of `query` (B, H, T, E); padding has the bucket after the last one."""
@@ -151,52 +162,46 @@ class ReformerAttention(Attention):
             buckets = buckets.masked_fill(~context.valid[:, None, None, :], self.n_buckets)
         return buckets.to(smallest_integer(self.n_buckets + 1))
 
-    def _key_of(self, query: Tensor) -> Tensor:
-        return unit_key(query) * (self.d_head**-0.5 if self.options.scale == "sqrt" else 1.0)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> tuple[Tensor, Any]:
-        options, T = self.options, query.shape[2]
-        dropout = options.attention_dropout if self.training else 0.0
+    def _attend(self, parts: Tensor, context: Context) -> tuple[Tensor, Any]:
+        """Return heads (B, T, H, E) of `parts` (B, T, 2 or 3, H, E), and the replay."""
+        options = self.options
         if options.attention == "full":
-            return self._attend_everywhere(query, key, value, context, dropout), None
-        buckets = self.hash(query, context)
-        if options.bucket_size >= T and not (options.within_bucket or options.strict_causal):
+            return self._attend_everywhere(parts, context), None
+        buckets = self.hash(parts[:, :, 0].transpose(1, 2), context)
+        if options.bucket_size >= parts.shape[1] and not (options.within_bucket or options.strict_causal):
             # One chunk: every round proposes all pairs.
-            return self._attend_everywhere(query, key, value, context, dropout), buckets
-        return self._attend_hashed(query, key, value, buckets, context.valid, dropout), buckets
+            return self._attend_everywhere(parts, context), buckets
+        return self._attend_hashed(parts, buckets, context.valid), buckets
 
-    def _attend_everywhere(self, query: Tensor, key: Tensor, value: Tensor, context: Context, dropout: float) -> Tensor:
+    def _attend_everywhere(self, parts: Tensor, context: Context) -> Tensor:
+        query, *keys, value = parts.permute(2, 0, 3, 1, 4)  # (B, H, T, E) each
+        key = (keys[0] if keys else unit_key(query)) * self.scale
         T = query.shape[2]
         allowed = torch.ones(T, T, dtype=torch.bool, device=query.device)
         if self.causal:
             allowed = allowed.tril()
         if context.valid is not None:
             allowed = allowed & context.valid[:, None, None, :]
-        return attend_fully(query, key, value, allowed, self.options.shared_qk, dropout)
+        return attend_fully(query, key, value, allowed, self.options.shared_qk, self.dropout).transpose(1, 2)
 
-    def _attend_hashed(
-        self, query: Tensor, key: Tensor, value: Tensor, buckets: Tensor, valid: Tensor | None, dropout: float
-    ) -> Tensor:
-        options = self.options
-        B, H, T, E = query.shape
-        chunk = min(options.bucket_size, T)
+    def _attend_hashed(self, parts: Tensor, buckets: Tensor, valid: Tensor | None) -> Tensor:
+        options, T = self.options, parts.shape[1]
         rules = Rules(
-            chunk=chunk,
+            chunk=min(options.bucket_size, T),
             causal=self.causal,
             reach=options.bucket_size if options.strict_causal else 1,
             coded=options.within_bucket or options.strict_causal,
             wrap=options.wrap,
             duplicate_correction=options.duplicate_correction,
+            scale=self.scale,
+            dropout=self.dropout,
         )
-        by_round = buckets.permute(2, 0, 1, 3).flatten(1, 2)  # (R, N, T)
-        by_row = valid if valid is None else valid.repeat_interleave(H, dim=0)  # (N, T)
         kept = None
-        if dropout:
-            width = min(2 * chunk, chunk * -(-T // chunk))
-            kept = torch.rand(*by_round.shape[:2], chunk, width, device=query.device) >= dropout
-        layout = lay_out(by_round, self.n_buckets, by_row, rules, kept, ranked=options.strict_causal)
-        query, key, value = (part.reshape(B * H, T, E) for part in (query, key, value))
-        return attend_in_chunks(query, key, value, layout, rules, dropout).view(B, H, T, E)
+        if self.dropout:
+            cut = Cut.of(T, rules.chunk)
+            kept = torch.rand(*buckets.shape[:3], cut.chunk, cut.width, device=parts.device) >= self.dropout
+        layout = lay_out(buckets, self.n_buckets, valid, rules, kept=kept, ranked=options.strict_causal)
+        return attend_in_chunks(parts, layout, rules)
 
 
 def _draw_seed() -> Tensor:

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from attention_arena.hooks import hookimpl
 from attention_arena.layers import Stack
-from attention_arena.variant import Backbone, Capability, Complexity, ModelShape, Options, Variant
+from attention_arena.variant import Backbone, Capability, Complexity, LayerCost, ModelShape, Options, Variant
 from attention_arena_variants.softmax.attention import FusedAttention, NaiveAttention
+from attention_arena_variants.softmax.cost import layer_cost
 
 
 class SoftmaxOptions(Options):
@@ -31,6 +32,12 @@ def build(options: SoftmaxOptions, shape: ModelShape) -> Backbone:
     return Stack(shape, lambda layer: attention(shape, options.attention_dropout))
 
 
+def cost(options: SoftmaxOptions, shape: ModelShape, length: int) -> LayerCost:
+    """Return what one layer costs by formula."""
+    dropout = options.attention_dropout > 0
+    return layer_cost(shape, length, holds_matrix=options.implementation == "naive", dropout=dropout)
+
+
 SOFTMAX = Variant(
     name="softmax",
     summary="Full softmax attention: every token weighs every other one.",
@@ -40,6 +47,7 @@ SOFTMAX = Variant(
     build=build,
     complexity=Complexity(time=2.0, memory=1.0, formula="n^2 d"),
     check_options=({}, {"implementation": "naive"}),
+    cost=cost,
 )
 
 

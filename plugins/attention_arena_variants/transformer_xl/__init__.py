@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 
 from attention_arena.hooks import hookimpl
 from attention_arena.layers import Attention
-from attention_arena.variant import Backbone, Capability, Complexity, ModelShape, Options, Variant
+from attention_arena.variant import Backbone, Capability, Complexity, LayerCost, ModelShape, Options, Variant
 from attention_arena_variants.transformer_xl.attention import MemoryAttention, Recurrence
+from attention_arena_variants.transformer_xl.cost import layer_cost
 from attention_arena_variants.transformer_xl.relative import (
     QueryBiases,
     RelativeTerms,
@@ -19,6 +20,7 @@ from attention_arena_variants.transformer_xl.relative import (
     XLTerms,
 )
 from attention_arena_variants.transformer_xl.segments import SegmentStack
+from attention_arena_variants.transformer_xl.windows import Windows
 
 
 class TransformerXLOptions(Options):
@@ -71,6 +73,14 @@ def build(options: TransformerXLOptions, shape: ModelShape) -> Backbone:
     return SegmentStack(shape, attention, segment_length, positions_in_segments=options.encoding == "abs")
 
 
+def cost(options: TransformerXLOptions, shape: ModelShape, length: int) -> LayerCost:
+    """Return what one layer costs in training on one input of `length` tokens, without a state from another."""
+    segment_length = min(options.segment_length or shape.max_length, shape.max_length)
+    span = options.memory if options.same_length else None
+    windows = Windows(segment_length, options.memory, shape.causal, span, n_before=0, n_tokens=length)
+    return layer_cost(windows, shape, options.encoding, options.attention_dropout)
+
+
 def choose_terms(
     options: TransformerXLOptions, shape: ModelShape, recurrence: Recurrence
 ) -> Callable[[], RelativeTerms | None]:
@@ -103,8 +113,9 @@ TRANSFORMER_XL = Variant(
     build=build,
     positions="relative",
     # By default the input is one segment. In segments of fixed length L with a memory of M, a text of n tokens
-    # costs n (M + L) d: both exponents are then 1.
-    complexity=Complexity(time=2.0, memory=2.0, formula="n (M + n) d; in segments of L: n (M + L) d"),
+    # costs n (M + L) d, with exponent 1. No scores are kept, so memory is linear either way.
+    complexity=Complexity(time=2.0, memory=1.0, formula="n (M + n) d; in segments of L: n (M + L) d"),
+    cost=cost,
     # Segments of 7 tokens and more: no gradient passes from one to the next, by design, so the contract suite can
     # compare with numerical gradients (7 tokens) in one segment only.
     check_options=(

@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from attention_arena.layers import Attention, AttentionOutput
 from attention_arena.variant import Context, ModelShape
+from attention_arena_variants.transformer_xl.blocks import attend_in_blocks
+from attention_arena_variants.transformer_xl.projection import project_twice
 from attention_arena_variants.transformer_xl.relative import INITIAL_DEVIATION, RelativeTerms
+from attention_arena_variants.transformer_xl.windows import Windows
 
 
 class Memory(NamedTuple):
@@ -83,16 +85,9 @@ class MemoryAttention(Attention):
         The state for the next input is that of the last segment; None unless causal, because a bidirectional input is
         a text of its own.
         """
-        pieces = []
-        for start in range(0, x.shape[1], self.recurrence.segment_length):
-            stop = start + self.recurrence.segment_length
-            valid = None if context.valid is None else context.valid[:, start:stop]
-            segment = x[:, start:stop]
-            recalled = recall(segment, context._replace(valid=valid))
-            pieces.append(self._attend(norm(recalled.hidden), segment.shape[1], recalled.valid))
-            context = context._replace(state=keep(recalled, self.memory_length), resumes=None)
-        hidden = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
-        return AttentionOutput(hidden, context.state if self.causal else None)
+        recalled = recall(x, context)
+        hidden = self._attend(recalled, norm, x.shape[1])
+        return AttentionOutput(hidden, keep(recalled, self.memory_length) if self.causal else None)
 
     def step_raw(self, x: Tensor, norm: nn.Module, context: Context) -> AttentionOutput:
         """Attend from the next token (B, 1, D) of a segment to its memory and to the segment so far.
@@ -100,82 +95,44 @@ class MemoryAttention(Attention):
         The state holds both, so that steps equal `forward`. When the segment is full, it becomes memory.
         """
         recalled = recall(x, context)
-        hidden = self._attend(norm(recalled.hidden), 1, recalled.valid)
+        hidden = self._attend(recalled, norm, 1)
         n_open = 1 if context.state is None else context.state.n_open + 1
         if n_open == self.recurrence.segment_length:
             return AttentionOutput(hidden, keep(recalled, self.memory_length))
         return AttentionOutput(hidden, recalled._replace(hidden=recalled.hidden.detach(), n_open=n_open))
 
-    def _attend(self, normed: Tensor, n_queries: int, valid: Tensor | None) -> Tensor:
-        """Attend from the last `n_queries` T of `normed` (B, S, D) to all; return (B, T, D)."""
-        query = self._heads(self.project_query(normed[:, normed.shape[1] - n_queries :]))
-        key, value = (self._heads(part) for part in self.project_key_value(normed).chunk(2, dim=-1))
-        visible = self._visible(n_queries, valid, normed)
-        heads = self._weigh(query, key, value, visible)
-        if valid is not None and visible is not None:
-            heads = heads.masked_fill(~visible.any(-1, keepdim=True), 0.0)
-        return self.project_out(heads.permute(1, 2, 0, 3).flatten(-2))  # type: ignore[no-any-return]
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """Split (B, T, D) into heads (H, B, T, E), heads first: the positions' product then is one per head."""
-        return x.view(*x.shape[:2], self.n_heads, -1).permute(2, 0, 1, 3)
-
-    def _visible(self, n_queries: int, valid: Tensor | None, keys: Tensor) -> Tensor | None:
-        """Return which keys (B, S, D) a query may see, (T, S) or (B, T, S) bool; None means all."""
-        visible = None
-        if self.causal or self.recurrence.same_length:
-            S = keys.shape[1]
-            queries = torch.arange(S - n_queries, S, device=keys.device)
-            distance = queries[:, None] - torch.arange(S, device=keys.device)  # (T, S)
-            visible = distance >= (0 if self.causal else -n_queries)
-            if self.recurrence.same_length:
-                visible &= distance < self.memory_length
-        if valid is None:
-            return visible
-        rows = valid[:, None, :].expand(-1, n_queries, -1)  # (B, T, S)
-        return rows if visible is None else visible & rows
-
-    def _weigh(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
-        """Return softmax(scores) value, (H, B, T, E)."""
+    def _attend(self, recalled: Memory, norm: nn.Module, n_queries: int) -> Tensor:
+        """Attend from the last `n_queries` T of the rows (B, S, D) to those in their windows; return (B, T, D)."""
+        windows = self._windows(recalled.hidden.shape[1] - n_queries, n_queries)
+        normed = norm(recalled.hidden)
+        query = self.project_query(normed[:, windows.n_before :]).unflatten(-1, (self.n_heads, -1))  # (B, T, H, E)
+        present, past = self._keys(recalled.hidden, normed, norm, windows.has_past)
+        positions = None
+        if self.terms is not None:
+            positions = self.terms.positions(windows.longest, windows.furthest + 1, query.dtype, query.device)
         dropout = self.attention_dropout if self.training else 0.0
-        if self.terms is None:
-            hidden_keys = None if visible is None else hide(visible, query)
-            return functional.scaled_dot_product_attention(query, key, value, hidden_keys, dropout)
-        positions = self.terms.scores(query, key.shape[2])
-        hidden_keys = None if visible is None else hide(visible, positions)
-        content = self.terms.content_query(query) * query.shape[-1] ** -0.5
-        # The fused kernel is the faster one, but has no gradient for what is added to the scores. The choice rests on
-        # the mode first, so that a forward repeated in backward goes the way of the first one.
-        if self.training or positions.requires_grad:
-            return attend_with_gradient(content, key, value, positions, hidden_keys, dropout)
-        added = positions if hidden_keys is None else positions + hidden_keys
-        return functional.scaled_dot_product_attention(content, key, value, added, scale=1.0)
+        heads = attend_in_blocks(query, present, past, positions, windows, recalled.valid, dropout)
+        return self.project_out(heads.flatten(2))  # type: ignore[no-any-return]
 
+    def _windows(self, n_before: int, n_tokens: int) -> Windows:
+        length, *_, same_length = self.recurrence
+        span = self.memory_length if same_length else None
+        return Windows(length, self.memory_length, self.causal, span, n_before, n_tokens)
 
-def attend_with_gradient(
-    query: Tensor, key: Tensor, value: Tensor, positions: Tensor, hidden_keys: Tensor | None, dropout: float
-) -> Tensor:
-    """Return softmax(query key^T + positions + hidden_keys) value, (H, B, T, E).
+    def _keys(self, hidden: Tensor, normed: Tensor, norm: nn.Module, has_past: bool) -> tuple[Tensor, Tensor]:
+        """Return keys and values (B, S, 2, H, E) of rows (B, S, D), as seen from their own segment and from later ones.
 
-    Position terms (H, B, T, S) are the start that the product accumulates on, and what hides keys is added in place
-    (its backward is free), so that of all (T, S) matrices only the probabilities are kept for backward.
-    """
-    scores = torch.baddbmm(positions.flatten(0, 1), query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2))
-    scores = scores.view(positions.shape)  # (H, B, T, S)
-    if hidden_keys is not None:
-        scores += hidden_keys
-    precise = torch.promote_types(scores.dtype, torch.float32)
-    probabilities = functional.dropout(scores.softmax(-1, dtype=precise), dropout)
-    return probabilities.to(value.dtype) @ value
-
-
-def hide(visible: Tensor, scores: Tensor) -> Tensor:
-    """Return what to add to `scores`: 0 where `visible`, else far below every score.
-
-    Finite, so that a row without any visible key has a gradient that is a number.
-    """
-    added = torch.zeros(visible.shape, dtype=scores.dtype, device=scores.device)
-    return added.masked_fill_(~visible, torch.finfo(scores.dtype).min / 2)
+        Seen from a later segment, the rows before `norm` are constants, and its parameters are not.
+        """
+        if not has_past or not torch.is_grad_enabled():
+            present = self.project_key_value(normed)
+            past = present.detach()
+        else:
+            learns = any(parameter.requires_grad for parameter in norm.parameters())
+            remembered = norm(hidden.detach()) if learns else normed.detach()
+            present, past = project_twice(normed, remembered, self.project_key_value.weight)
+        n_rows = hidden.shape[:2]
+        return present.view(*n_rows, 2, self.n_heads, -1), past.view(*n_rows, 2, self.n_heads, -1)
 
 
 def recall(x: Tensor, context: Context) -> Memory:

@@ -7,6 +7,8 @@ W distances, from the largest down.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -74,6 +76,19 @@ class QueryBiases(nn.Module):
             nn.init.normal_(bias, std=INITIAL_DEVIATION)
 
 
+class Positions(NamedTuple):
+    """What relative positions bring to a layer's scores.
+
+    - `vectors` (H, E, W): of distances from the largest down, compared with queries.
+    - `of_content`, `of_position` (H, E): what is added to a query before it is compared with keys (u in the paper) and
+      with vectors (v); None adds nothing.
+    """
+
+    vectors: Tensor
+    of_content: Tensor | None = None
+    of_position: Tensor | None = None
+
+
 class RelativeTerms(nn.Module):
     """What relative positions add to the scores of a layer; a subclass says what vector a distance has.
 
@@ -82,6 +97,7 @@ class RelativeTerms(nn.Module):
 
     def __init__(self, shape: ModelShape, clamp_length: int | None) -> None:
         super().__init__()
+        self.n_heads = shape.n_heads
         self.causal = shape.causal
         self.clamp_length = clamp_length
 
@@ -89,28 +105,17 @@ class RelativeTerms(nn.Module):
         """Return the vectors (H, E, W), or (1, E, W) for all heads, of `distances` (W,) within `reach`."""
         raise NotImplementedError(f"{type(self).__name__} has no vectors")
 
-    def content_query(self, query: Tensor) -> Tensor:
-        """Return what the keys are compared with (H, B, T, E)."""
-        return query
+    def biases_of_queries(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return what is added to queries before they are compared with keys and with vectors, (H, E) each."""
+        return None, None
 
-    def position_query(self, query: Tensor) -> Tensor:
-        """Return what the vectors of distances are compared with (H, B, T, E)."""
-        return query
-
-    def scores(self, query: Tensor, n_keys: int) -> Tensor:
-        """Return the position terms (H, B, T, S) of the scores of `query` (H, B, T, E), scaled by 1 / sqrt(E).
-
-        Terms of keys that causal attention may not see are without a meaning.
-        """
-        H, B, T, E = query.shape
-        steps = distances(T, n_keys, self.causal, query.device)
-        reach = max(n_keys, T)
+    def positions(self, n_queries: int, n_keys: int, dtype: torch.dtype, device: torch.device) -> Positions:
+        """Return vectors of the `distances` of queries and keys, in a type and on a device, and the biases."""
+        steps = distances(n_queries, n_keys, self.causal, device)
         if self.clamp_length is not None and not self.training:
             steps = steps.clamp(-self.clamp_length, self.clamp_length)
-        vectors = self.vectors(steps, reach, query.dtype)
-        asked = self.position_query(query) * E**-0.5
-        by_distance = asked.reshape(H, B * T, E) @ vectors  # one large product per head: vectors are the batch's
-        return shift(by_distance.view(H, B, T, -1), n_keys)  # (H, B, T, S)
+        vectors = self.vectors(steps, max(n_keys, n_queries), dtype).to(dtype)
+        return Positions(vectors.expand(self.n_heads, -1, -1), *self.biases_of_queries())
 
 
 class XLTerms(RelativeTerms):
@@ -124,7 +129,6 @@ class XLTerms(RelativeTerms):
         self.biases = biases
         self.table = table
         self.dropout = shape.dropout
-        self.n_heads = shape.n_heads
         self.project = nn.Linear(shape.d_model, shape.d_model, bias=False)
         nn.init.normal_(self.project.weight, std=INITIAL_DEVIATION)
 
@@ -134,13 +138,9 @@ class XLTerms(RelativeTerms):
         projected: Tensor = self.project(rows)  # (W, D)
         return projected.view(len(rows), self.n_heads, -1).permute(1, 2, 0)
 
-    def content_query(self, query: Tensor) -> Tensor:
-        """Return q + u (H, B, T, E)."""
-        return query + self.biases.content[:, None, None, :]
-
-    def position_query(self, query: Tensor) -> Tensor:
-        """Return q + v (H, B, T, E)."""
-        return query + self.biases.position[:, None, None, :]
+    def biases_of_queries(self) -> tuple[Tensor, Tensor]:
+        """Return u and v (H, E)."""
+        return self.biases.content, self.biases.position
 
 
 class ShawTerms(RelativeTerms):

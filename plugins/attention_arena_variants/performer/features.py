@@ -1,0 +1,200 @@
+"""Feature maps phi whose products estimate or define a kernel: K(x, y) = phi(x) . phi(y) (Choromanski et al. 2020).
+
+`phi` is the paper's formula, and the specification. `stable` is what attention computes with: features of order 1, and
+the logarithm of what each token's were divided by. That factor cancels in a query, and weighs a key.
+
+Letters beside the usual ones: N rows (batch times heads), C tokens of a chunk, M features, m directions.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class Features(NamedTuple):
+    """Features of some tokens, up to a positive factor for each token."""
+
+    values: Tensor
+    """(N, C, M)."""
+    inner: Tensor
+    """(N, C, M): what the derivative is made of; its meaning is the map's own."""
+
+
+class FeatureMap(ABC):
+    """A feature map; `scale` multiplies its inputs (1 / E^(1/4) where it estimates softmax)."""
+
+    signed = True
+    """Features may be negative or zero, so that a denominator may be too."""
+    n_per_weight = 1
+    """Features of one row of `weights`."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def weights(self, directions: Tensor) -> Tensor:
+        """Return what tokens are multiplied by (H, M / n_per_weight, E), of directions (H, m, E); H may be 1."""
+        return directions * self.scale
+
+    @abstractmethod
+    def phi(self, x: Tensor, directions: Tensor) -> Tensor:
+        """Return phi(x) (..., T, M) of `x` (..., T, E) and directions (..., m, E), as the paper writes it."""
+
+    @abstractmethod
+    def stable(self, x: Tensor, weights: Tensor) -> Features:
+        """Return the features of `x` (N, C, E) under `weights` (N, M, E), none of them large."""
+
+    @abstractmethod
+    def stable_and_scale(self, x: Tensor, weights: Tensor) -> tuple[Features, Tensor]:
+        """Return `stable` and log_scale (N, C, 1): phi(x) is the values times its exponential, up to a constant."""
+
+    @abstractmethod
+    def pull(self, x: Tensor, weights: Tensor, features: Features, grad: Tensor) -> Tensor:
+        """Return the gradient of `x` (N, C, E), given `grad` (N, C, M) of the values; writes over `grad`.
+
+        What the values were divided by counts as a constant, because attention does not depend on it.
+        """
+
+
+class Exponential(FeatureMap):
+    """exp(w . x - |x|^2 / 2) + eps over the directions w: positive features, lemma 1 of the paper.
+
+    `mirrored` adds the features of -w (hyperbolic). Without `quadratic` it is exp(w . x) + eps, a kernel of its own.
+    """
+
+    signed = False
+
+    def __init__(self, scale: float, *, mirrored: bool = False, quadratic: bool = True, eps: float = 0.0) -> None:
+        super().__init__(scale)
+        self.mirrored, self.eps = mirrored, eps
+        self.curvature = scale**2 if quadratic else 0.0
+
+    def weights(self, directions: Tensor) -> Tensor:
+        """Return directions (H, M, E), with their opposites where features are mirrored."""
+        weights = super().weights(directions)
+        return torch.cat([weights, -weights], dim=-2) if self.mirrored else weights
+
+    def norm_term(self, x: Tensor) -> Tensor:
+        """Return -|x|^2 / 2 (..., 1) of unscaled `x` (..., E); 0 for a kernel without it."""
+        return x.square().sum(-1, keepdim=True).mul_(-self.curvature / 2)
+
+    def phi(self, x: Tensor, directions: Tensor) -> Tensor:
+        """Return (exp(W x - |x|^2 / 2) + eps) / sqrt(M)."""
+        exponent = x @ self.weights(directions).mT + self.norm_term(x)
+        return (exponent.exp() + self.eps) * exponent.shape[-1] ** -0.5
+
+    def stable(self, x: Tensor, weights: Tensor) -> Features:
+        """Return features that sum to 1, or with eps are at most 2; inner is the part that depends on `x`."""
+        if self.eps:
+            return self.stable_and_scale(x, weights)[0]
+        exponent = torch.bmm(x, weights.mT)
+        values = torch.softmax(exponent, -1, out=exponent)
+        return Features(values, values)
+
+    def stable_and_scale(self, x: Tensor, weights: Tensor) -> tuple[Features, Tensor]:
+        """Return the features of `stable` and their log scale."""
+        exponent, norm_term = torch.bmm(x, weights.mT), self.norm_term(x)
+        highest = exponent.amax(-1, keepdim=True)
+        if self.eps:
+            log_scale = highest.add_(norm_term).clamp_(min=math.log(self.eps))
+            inner = exponent.add_(norm_term - log_scale).exp_()
+            return Features(inner + (math.log(self.eps) - log_scale).exp_(), inner), log_scale
+        values = torch.softmax(exponent, -1, out=exponent)
+        # The largest of a softmax is one over its sum of exponentials.
+        log_scale = highest.add_(norm_term).sub_(values.amax(-1, keepdim=True).log_())
+        return Features(values, values), log_scale
+
+    def pull(self, x: Tensor, weights: Tensor, features: Features, grad: Tensor) -> Tensor:
+        """Return the gradient of `x`."""
+        grad = grad.mul_(features.inner)
+        grad_x = torch.bmm(grad, weights)
+        return grad_x.addcmul_(x, grad.sum(-1, keepdim=True), value=-self.curvature) if self.curvature else grad_x
+
+
+class Trigonometric(FeatureMap):
+    """exp(|x|^2 / 2) [sin(w . x), cos(w . x)]: unbiased as well, but of either sign."""
+
+    n_per_weight = 2
+
+    def phi(self, x: Tensor, directions: Tensor) -> Tensor:
+        """Return exp(|x|^2 / 2) [sin W x, cos W x] / sqrt(m)."""
+        projected = x @ self.weights(directions).mT
+        return self._log_scale(x).exp() * _sine_and_cosine(projected) * projected.shape[-1] ** -0.5
+
+    def stable(self, x: Tensor, weights: Tensor) -> Features:
+        """Return sines and cosines."""
+        values = _sine_and_cosine(torch.bmm(x, weights.mT))
+        return Features(values, values)
+
+    def stable_and_scale(self, x: Tensor, weights: Tensor) -> tuple[Features, Tensor]:
+        """Return sines and cosines, and |x|^2 / 2."""
+        return self.stable(x, weights), self._log_scale(x)
+
+    def pull(self, x: Tensor, weights: Tensor, features: Features, grad: Tensor) -> Tensor:
+        """Return the gradient of `x`."""
+        (sine, cosine), (of_sine, of_cosine) = features.inner.chunk(2, -1), grad.chunk(2, -1)
+        grad_x = torch.bmm(of_sine * cosine - of_cosine * sine, weights)
+        along = grad.mul_(features.inner).sum(-1, keepdim=True)
+        return grad_x.addcmul_(x, along, value=self.scale**2)
+
+    def _log_scale(self, x: Tensor) -> Tensor:
+        return x.square().sum(-1, keepdim=True).mul_(self.scale**2 / 2)
+
+
+def _sine_and_cosine(projected: Tensor) -> Tensor:
+    return torch.cat([projected.sin(), projected.cos()], dim=-1)
+
+
+class Pointwise(FeatureMap):
+    """f(w . x) + eps for any function f: generalised attention, which estimates no softmax."""
+
+    def __init__(self, scale: float, function: Callable[[Tensor], Tensor], *, signed: bool, eps: float) -> None:
+        super().__init__(scale)
+        self.function, self.signed, self.eps = function, signed, eps
+
+    def phi(self, x: Tensor, directions: Tensor) -> Tensor:
+        """Return (f(W x) + eps) / sqrt(m)."""
+        projected = x @ self.weights(directions).mT
+        return (self.function(projected) + self.eps) * projected.shape[-1] ** -0.5
+
+    def stable(self, x: Tensor, weights: Tensor) -> Features:
+        """Return the features as they are; inner is what the function was taken of."""
+        projected = torch.bmm(x, weights.mT)
+        return Features(self.function(projected) + self.eps, projected)
+
+    def stable_and_scale(self, x: Tensor, weights: Tensor) -> tuple[Features, Tensor]:
+        """Return the features, and 0."""
+        return self.stable(x, weights), torch.zeros_like(x[..., :1])
+
+    def pull(self, x: Tensor, weights: Tensor, features: Features, grad: Tensor) -> Tensor:
+        """Return the gradient of `x`."""
+        with torch.enable_grad():
+            projected = features.inner.detach().requires_grad_()
+            (grad_projected,) = torch.autograd.grad(self.function(projected), projected, grad)
+        return torch.bmm(grad_projected, weights)
+
+
+class Pointwises(NamedTuple):
+    """A function for `Pointwise`, and whether its values may be negative."""
+
+    function: Callable[[Tensor], Tensor]
+    signed: bool
+
+
+FUNCTIONS = {
+    "relu": Pointwises(torch.relu, signed=False),
+    "gelu": Pointwises(functional.gelu, signed=True),
+    "elu": Pointwises(lambda x: functional.elu(x) + 1, signed=False),
+    "sigmoid": Pointwises(torch.sigmoid, signed=False),
+    "abs": Pointwises(torch.abs, signed=False),
+    "tanh": Pointwises(torch.tanh, signed=True),
+    "cos": Pointwises(torch.cos, signed=True),
+    "identity": Pointwises(lambda x: x, signed=True),
+}
+"""Pointwise functions of the general kernel by name; `exp` is `Exponential` without its quadratic term."""

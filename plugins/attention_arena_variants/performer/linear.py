@@ -1,0 +1,183 @@
+"""Bidirectional attention with features of any kind: phi(Q) (phi(K)^T [V, 1]), numerator over denominator.
+
+Sums over keys are kept relative to a gauge, the largest log scale among the keys: exact, because numerator and
+denominator share it. Features exist for some positions at a time, and backward computes them again. Positive features
+have a better form in `mixture`; this one serves trigonometric and pointwise ones, and positive ones with an epsilon.
+
+Letters beside the usual ones: N rows (batch times heads), C tokens of a chunk, M features; a total has V + 1 columns,
+of the numerator and of the denominator.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from attention_arena_variants.performer.chunks import (
+    empty_heads,
+    plan_walk,
+    put,
+    rows_of,
+    take,
+    take_hidden,
+    with_column,
+    without_autocast,
+)
+from attention_arena_variants.performer.features import FeatureMap
+
+TINY = 1e-30
+"""Least denominator of features that cannot be negative: a guard against the ends of float32's range alone."""
+
+
+class Rules(NamedTuple):
+    """How to attend, beside the tensors."""
+
+    kernel: FeatureMap
+    least: float
+    """Least absolute denominator."""
+    chunk: int = 0
+    """Tokens whose pairs a causal form computes one by one."""
+
+
+def rules_for(kernel: FeatureMap, min_denominator: float, chunk: int = 0) -> Rules:
+    """Return rules in which `min_denominator` binds only features that may be negative or zero."""
+    return Rules(kernel, min_denominator if kernel.signed else TINY, chunk)
+
+
+def lowest(dtype: torch.dtype) -> float:
+    """Return the gauge of no keys: finite, so that no difference of two is NaN."""
+    return torch.finfo(dtype).min / 4
+
+
+def take_values(value: Tensor, valid: Tensor | None, chunk: slice, dtype: torch.dtype) -> Tensor:
+    """Return values and ones (N, C, V + 1); zero where a key is hidden, so that it counts in neither sum."""
+    ones = with_column(take(value, chunk, dtype), 1.0)
+    hidden = take_hidden(valid, value.shape[1], chunk)
+    return ones if hidden is None else ones.masked_fill_(hidden, 0.0)
+
+
+def hide_scales(log_scale: Tensor, valid: Tensor | None, H: int, chunk: slice) -> Tensor:
+    """Return `log_scale` (N, C, 1), lowest where a key is hidden."""
+    hidden = take_hidden(valid, H, chunk)
+    return log_scale if hidden is None else log_scale.masked_fill_(hidden, lowest(log_scale.dtype))
+
+
+def divide(total: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Return heads (..., V) and inverse denominators (..., 1) of `total` (..., V + 1).
+
+    A denominator counts as at least `least` in size, with its sign; one of exactly 0 gives zeros.
+    """
+    denominator = total[..., -1:]
+    inverse = denominator.sign().div_(denominator.abs().clamp_(min=least))
+    return total[..., :-1] * inverse, inverse
+
+
+def divide_back(grad: Tensor, out: Tensor, inverse: Tensor, least: float) -> Tensor:
+    """Return the gradient (..., V + 1) of a total, given that of heads (..., V), the heads and `divide`'s inverse."""
+    along = (grad * out).sum(-1, keepdim=True)
+    # Where the denominator was replaced it is a constant; just above, rounding may take it for one.
+    along.masked_fill_(inverse.abs() * least > 1 - 1e-5, 0.0)
+    return with_column(grad, along.neg_()).mul_(inverse)
+
+
+def attend_linearly(
+    query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None, directions: Tensor, rules: Rules
+) -> Tensor:
+    """Return heads (B, H, T, V) of query and key (B, H, T, E), value (B, H, T, V) and directions (H or 1, m, E).
+
+    Keys outside `valid` (B, T) have no weight; where none is left, heads are zero.
+    """
+    return _Linear.apply(query, key, value, valid, directions, rules)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        valid: Tensor | None,
+        directions: Tensor,
+        rules: Rules,
+    ) -> Tensor:
+        work = torch.promote_types(query.dtype, torch.float32)
+        weights = rules.kernel.weights(directions.to(work))
+        walk = plan_walk(query, weights.shape[1] * rules.kernel.n_per_weight)
+        out = empty_heads(value, value.shape[-1])
+        inverse, log_scale = (query.new_empty(*query.shape[:3], 1, dtype=work) for _ in range(2))
+        totals = []
+        with without_autocast(query):
+            for rows in walk.sequences:
+                here, shown = rows_of(weights, query[rows]), None if valid is None else valid[rows]
+                scales = log_scale[rows]
+                total, gauge = _sum_keys(key[rows], value[rows], shown, here, rules.kernel, walk.positions, scales)
+                for chunk in walk.positions:
+                    features = rules.kernel.stable(take(query[rows], chunk, work), here)
+                    heads, inverse_here = divide(torch.bmm(features.values, total), rules.least)
+                    put(out[rows], chunk, heads)
+                    put(inverse[rows], chunk, inverse_here)
+                totals += [total, gauge]
+        ctx.save_for_backward(query, key, value, valid, directions, out, inverse, log_scale, *totals)
+        ctx.rules, ctx.walk = rules, walk
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, valid, directions, out, inverse, log_scale, *totals = ctx.saved_tensors
+        (kernel, least, _), positions, work = ctx.rules, ctx.walk.positions, inverse.dtype
+        weights = kernel.weights(directions.to(work))
+        grads = [empty_heads(x, x.shape[-1]) for x in (query, key, value)]
+        with without_autocast(query):
+            for turn, rows in enumerate(ctx.walk.sequences):
+                here, (total, gauge) = rows_of(weights, query[rows]), totals[2 * turn : 2 * turn + 2]
+                of_query, of_key, of_value = (x[rows] for x in grads)
+                of_total = torch.zeros_like(total)
+                for chunk in positions:
+                    q = take(query[rows], chunk, work)
+                    features = kernel.stable(q, here)
+                    of_sums = divide_back(*(take(x[rows], chunk, work) for x in (grad, out, inverse)), least)
+                    of_total.baddbmm_(features.values.mT, of_sums)
+                    put(of_query, chunk, kernel.pull(q, here, features, torch.bmm(of_sums, total.mT)))
+                for chunk in positions:
+                    k, shown = take(key[rows], chunk, work), None if valid is None else valid[rows]
+                    features = kernel.stable(k, here)
+                    factor = (take(log_scale[rows], chunk, work) - gauge).exp_()
+                    put(of_value, chunk, torch.bmm(features.values, of_total[..., :-1]).mul_(factor))
+                    of_features = torch.bmm(take_values(value[rows], shown, chunk, work).mul_(factor), of_total.mT)
+                    put(of_key, chunk, kernel.pull(k, here, features, of_features))
+        return (*hide_gradients(grads, valid), None, None, None)
+
+
+def hide_gradients(grads: list[Tensor], valid: Tensor | None) -> list[Tensor]:
+    """Return the gradients of query, key and value (B, H, T, E), the value's zero where hidden; in place."""
+    if valid is not None:
+        grads[2].masked_fill_(~valid[:, None, :, None], 0.0)
+    return grads
+
+
+def _sum_keys(
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    weights: Tensor,
+    kernel: FeatureMap,
+    positions: list[slice],
+    scales: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return the total (N, M, V + 1) of phi(k) [v, 1]^T and its gauge (N, 1, 1); write log scales (B, H, T, 1)."""
+    N, M, _ = weights.shape
+    total = weights.new_zeros(N, M * kernel.n_per_weight, value.shape[-1] + 1)
+    gauge = weights.new_full((N, 1, 1), lowest(weights.dtype))
+    for chunk in positions:
+        features, log_scale = kernel.stable_and_scale(take(key, chunk, weights.dtype), weights)
+        log_scale = hide_scales(log_scale, valid, key.shape[1], chunk)
+        put(scales, chunk, log_scale)
+        before, gauge = gauge, torch.maximum(gauge, log_scale.amax(1, keepdim=True))
+        summand = take_values(value, valid, chunk, weights.dtype).mul_((log_scale - gauge).exp_())
+        total.mul_((before - gauge).exp_()).baddbmm_(features.values.mT, summand)
+    return total, gauge

@@ -1,0 +1,134 @@
+"""Relative positions, their parameters, and the options that rule them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from attention_arena.variant import ModelShape
+from attention_arena_variants.transformer_xl import TransformerXLOptions, build
+from attention_arena_variants.transformer_xl.relative import distances, shift
+from attention_arena_variants.transformer_xl.segments import SegmentStack
+
+D_MODEL = 8
+EXACT = 1e-10
+
+
+def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options: Any) -> SegmentStack:
+    """A float64 stack in evaluation mode whose attention is far from uniform, unlike a fresh one."""
+    torch.manual_seed(0)
+    fields = {"d_model": D_MODEL, "n_heads": 2, "n_layers": 2, "d_ff": 12, "max_length": 24, "causal": causal}
+    built = build(TransformerXLOptions(**options), ModelShape(**(fields | (shape or {}))))
+    assert isinstance(built, SegmentStack)
+    for block in built.blocks:
+        for parameter in block.attention.parameters():
+            nn.init.normal_(parameter, std=0.5)
+    return built.double().eval()
+
+
+def text(B: int, T: int, seed: int = 1) -> Tensor:
+    return torch.randn(B, T, D_MODEL, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    return (a - b).abs().max().item()
+
+
+@pytest.mark.parametrize("T", [1, 5])
+@pytest.mark.parametrize("M", [0, 3, 7])
+@pytest.mark.parametrize("causal", [True, False])
+def test_t4_the_shift_puts_each_distance_under_its_key(T: int, M: int, causal: bool) -> None:
+    steps = distances(T, M + T, causal, torch.device("cpu")).tolist()
+    scores = text(2, T)[..., :1].repeat(1, 1, len(steps)) + torch.arange(len(steps)) * 100.0
+    shifted = shift(scores, M + T)
+    for i in range(T):
+        for j in range(M + T):
+            if not causal or j <= M + i:
+                assert torch.equal(shifted[:, i, j], scores[:, i, steps.index(M + i - j)])
+
+
+def test_t4_the_shift_refuses_scores_without_the_spare_distance() -> None:
+    with pytest.raises(ValueError, match=r"more distances than keys \(5\), got 5"):
+        shift(torch.zeros(2, 3, 5), 5)
+
+
+@pytest.mark.parametrize("encoding", ["rel_xl", "rel_shaw"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_clamping_makes_far_distances_one_at_evaluation_only(encoding: str, causal: bool) -> None:
+    free, clamped = (backbone(causal, encoding=encoding, clamp_length=clamp) for clamp in (None, 3))
+    x = text(2, 4)
+    assert difference(clamped(x).hidden, free(x).hidden) == 0
+    terms = clamped.blocks[0].attention.terms
+    query = text(2, 12).view(2, 2, 12, 4)
+    scores = terms.scores(query, 12)
+    asked = terms.position_query(query) / 2
+    for i in range(12):
+        for j in range(i + 1 if causal else 12):
+            clamped_distance = torch.tensor([max(-3, min(3, i - j))])
+            vector = free.blocks[0].attention.terms.vectors(clamped_distance, 12, query.dtype)  # (H, E, 1)
+            expected = (asked[:, :, i] @ vector)[..., 0]
+            assert difference(scores[:, :, i, j], expected) < EXACT
+    assert difference(terms.scores(query, 12), terms.train().scores(query, 12)) > 1e-3
+    assert torch.equal(terms.scores(query, 12), free.blocks[0].attention.terms.train().scores(query, 12))
+
+
+def test_tied_biases_are_one_pair_for_all_layers_and_receive_the_gradient_of_all() -> None:
+    tied, untied = backbone(tie_uv=True), backbone()
+    pair = 2 * D_MODEL
+    assert sum(p.numel() for p in untied.parameters()) - sum(p.numel() for p in tied.parameters()) == pair
+    assert tied.blocks[0].attention.terms.biases is tied.blocks[1].attention.terms.biases
+    untied.load_state_dict(tied.state_dict())
+    x = text(2, 6)
+    for stack in (tied, untied):
+        stack(x).hidden.sin().sum().backward()
+    own = [block.attention.terms.biases for block in untied.blocks]
+    for name in ("content", "position"):
+        summed = sum(getattr(biases, name).grad for biases in own)
+        assert difference(getattr(tied.blocks[0].attention.terms.biases, name).grad, summed) < EXACT
+
+
+def test_learned_distances_beyond_the_table_reuse_the_outermost_vector() -> None:
+    terms = backbone(encoding="rel_shaw", memory=2, shape={"max_length": 3}).blocks[0].attention.terms
+    assert terms.table.shape == (5, D_MODEL // 2)
+    scores = terms.scores(text(2, 1).view(2, 2, 1, 4), 9)
+    assert torch.equal(scores[..., :4], scores[..., 4:5].expand(-1, -1, -1, 4))
+    assert difference(scores[..., 4], scores[..., 5]) > 1e-3
+
+
+def test_absolute_positions_count_from_zero_in_every_segment() -> None:
+    stack = backbone(encoding="abs", memory=0, segment_length=3)
+    hidden = stack(text(1, 3).repeat(1, 2, 1)).hidden
+    assert difference(hidden[:, :3], hidden[:, 3:]) < EXACT
+    same = stack(text(1, 1).repeat(1, 3, 1)).hidden
+    assert difference(same[:, 0], same[:, 2]) > 1e-3
+
+
+def test_projections_and_biases_start_small_and_without_additive_terms() -> None:
+    torch.manual_seed(0)
+    shape = ModelShape(d_model=64, n_heads=2, n_layers=2, max_length=8, causal=True)
+    attention = build(TransformerXLOptions(), shape).blocks[0].attention
+    assert not [name for name, _ in attention.named_parameters() if name.endswith(".bias")]
+    for parameter in attention.parameters():
+        # 64 numbers in the smallest: their deviation is within 30 % of the true one.
+        assert parameter.std().item() == pytest.approx(0.02, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"same_length": True, "memory": 0},
+        {"same_length": True, "eval_memory": 0},
+        {"encoding": "abs", "clamp_length": 4},
+        {"encoding": "abs", "tie_uv": True},
+        {"encoding": "rel_shaw", "tie_uv": True},
+        {"memory": -1},
+        {"segment_length": 0},
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: Any) -> None:
+    with pytest.raises(ValidationError):
+        TransformerXLOptions(**options)

@@ -1,0 +1,113 @@
+"""Gradients, dropout and precision of Transformer-XL's layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attention_arena.layers.reversible import run_two_streams
+from attention_arena.variant import Context, ModelShape
+from attention_arena_variants.transformer_xl import TransformerXLOptions, build
+from attention_arena_variants.transformer_xl.attention import Memory
+from attention_arena_variants.transformer_xl.segments import SegmentStack
+
+D_MODEL = 8
+EXACT = 1e-10
+
+
+def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options: Any) -> SegmentStack:
+    """A float64 stack in evaluation mode whose attention is far from uniform, unlike a fresh one."""
+    torch.manual_seed(0)
+    fields = {"d_model": D_MODEL, "n_heads": 2, "n_layers": 2, "d_ff": 12, "max_length": 24, "causal": causal}
+    built = build(TransformerXLOptions(**options), ModelShape(**(fields | (shape or {}))))
+    assert isinstance(built, SegmentStack)
+    for block in built.blocks:
+        for parameter in block.attention.parameters():
+            nn.init.normal_(parameter, std=0.5)
+    return built.double().eval()
+
+
+def text(B: int, T: int, seed: int = 1) -> Tensor:
+    return torch.randn(B, T, D_MODEL, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def read(stack: SegmentStack, x: Tensor, *lengths: int) -> Tensor:
+    """Encode `x` (B, T, D) in segments of the given lengths, with the state handed on."""
+    hidden, state = [], None
+    for segment in torch.split(x, list(lengths), dim=1):
+        output = stack(segment, Context(state=state))
+        hidden.append(output.hidden)
+        state = output.state
+    return torch.cat(hidden, dim=1)
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    return (a - b).abs().max().item()
+
+
+@pytest.mark.parametrize("encoding", ["rel_xl", "rel_shaw", "abs"])
+def test_the_fused_path_of_evaluation_equals_the_one_with_gradients(encoding: str) -> None:
+    stack = backbone(encoding=encoding, segment_length=4, memory=3)
+    x, valid = text(2, 10), torch.arange(10).expand(2, -1) < torch.tensor([[10], [7]])
+    with torch.no_grad():
+        found = stack(x, Context(valid)).hidden
+    assert difference(found[valid], stack(x, Context(valid)).hidden[valid]) < EXACT
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("encoding", ["rel_xl", "rel_shaw", "abs"])
+def test_gradients_equal_numerical_ones_with_memory_and_padding(causal: bool, encoding: str) -> None:
+    attention = backbone(causal, encoding=encoding, shape={"n_layers": 1}).blocks[0].attention
+    state = Memory(text(2, 3, seed=2), torch.tensor([[True] * 3, [False, True, True]]))
+    valid = torch.tensor([[True] * 4, [True, True, True, False]])
+    x = text(2, 4).requires_grad_()
+    torch.autograd.gradcheck(
+        lambda x, *_: attention(x, Context(valid, state=state)).hidden, (x, *attention.parameters()), fast_mode=True
+    )
+
+
+@pytest.mark.parametrize("segment_length", [None, 3])
+@pytest.mark.parametrize("residual", ["checkpointed", "reversible"])
+def test_recomputed_stacks_with_memory_have_the_gradients_of_plain_ones(
+    residual: str, segment_length: int | None
+) -> None:
+    options = {"memory": 4, "segment_length": segment_length, "attention_dropout": 0.3, "tie_uv": True}
+    plain, recomputed = (
+        backbone(shape={"residual": kind, "dropout": 0.2}, **options).train() for kind in ("plain", residual)
+    )
+    if residual == "reversible":
+        plain.residual = run_two_streams
+    state = [Memory(text(2, 4, seed=7 + layer), None) for layer in range(2)]
+    results = []
+    for stack in (plain, recomputed):
+        torch.manual_seed(3)
+        x = text(2, 5).requires_grad_()
+        output = stack(x, Context(state=state, resumes=torch.tensor([True, False])))
+        output.hidden.sin().sum().backward()
+        results.append([output.hidden, x.grad, output.state[1].hidden, *(p.grad for p in stack.parameters())])
+    for a, b in zip(*results, strict=True):
+        assert difference(a, b) < EXACT
+
+
+def test_dropout_reaches_sinusoids_and_probabilities_in_training_alone() -> None:
+    x = text(2, 5)
+    for fields in ({"shape": {"dropout": 0.5}}, {"attention_dropout": 0.5}):
+        attention = backbone(**fields).blocks[0].attention
+        assert torch.equal(attention(x, Context()).hidden, attention(x, Context()).hidden)
+        attention.train()
+        assert difference(attention(x, Context()).hidden, attention(x, Context()).hidden) > 1e-3
+
+
+def test_bfloat16_autocast_stays_near_float32() -> None:
+    stack = backbone(memory=4).float().train()
+    x = text(2, 6).float()
+    expected = read(stack, x, 3, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = read(stack, x, 3, 3)
+    # 8 bits of mantissa through two layers, for values of order 1.
+    assert difference(found.float(), expected) < 0.1
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert difference(read(stack.eval(), x, 3, 3).float(), expected) < 0.1
