@@ -1,13 +1,16 @@
 # make lra    set up .venv and run studies/lra.yaml to its report
 # make test   set up .venv and pass every check
 # make smoke  every task with every variant, a few steps each
+# make bench  our layers against other packages' (about an hour), with those packages in an environment of their own
 
 PYTHON ?= python3
 VENV ?= .venv
 RESULTS ?= results
-PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PEERS ?= .venv-peers
+INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(VENV)/bin/python $(INSTALL)
 
-.PHONY: lra smoke test check format clean
+.PHONY: lra smoke test bench check format clean
 .DEFAULT_GOAL := lra
 
 lra: $(VENV)/.run
@@ -18,6 +21,9 @@ smoke: $(VENV)/.run
 
 test: check
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
+
+bench: $(PEERS)/.done
+	$(PEERS)/bin/python -m bench.peers --dtype both
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -30,12 +36,12 @@ format: $(VENV)/.dev
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(PEERS)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "attention-arena needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable .
@@ -44,3 +50,10 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.run
+
+# The last package compiles against the installed torch; without it the benchmark reports its layers as missing.
+$(PEERS)/.done: pyproject.toml constraints.txt | $(PEERS)/bin/python
+	$(PEERS)/bin/python $(INSTALL) --editable '.[peers]' setuptools wheel
+	$(PEERS)/bin/python $(INSTALL) --no-build-isolation --no-deps pytorch-fast-transformers || \
+		echo "pytorch-fast-transformers cannot be built here; see bench/README.md" >&2
+	@touch $@

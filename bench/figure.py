@@ -33,12 +33,12 @@ def draw(lines: Sequence[Line], setting: str, path: Path) -> bool:
         for panel, (idea, direction) in zip(axes, panels, strict=True):
             _draw_panel(panel, [line for line in shown if line.direction == direction], idea, direction)
         for suffix in (".svg", ".png"):
-            figure.savefig(path.with_suffix(suffix), dpi=150)
+            figure.savefig(path.with_suffix(suffix), dpi=110)
     return True
 
 
 def _draw_panel(panel: Any, lines: Sequence[Line], idea: str, direction: Direction) -> None:
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import NullFormatter, NullLocator
 
     peers = [line for line in lines if line.idea == idea and not line.ours]
     colours = looks([idea, *(line.implementation for line in peers)])
@@ -61,11 +61,12 @@ def _draw_panel(panel: Any, lines: Sequence[Line], idea: str, direction: Directi
         lengths |= {length for length, _ in points}
     panel.set_xscale("log", base=2)
     panel.set_yscale("log")
-    panel.set_xticks(sorted(lengths)[::2])
+    panel.set_xticks(sorted(lengths)[:: 2 if len(lengths) > 3 else 1])
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     panel.yaxis.set_major_locator(log_ticks(values))
     panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.yaxis.set_minor_formatter(NullFormatter())
     panel.set_title(verbatim(f"{idea}, {direction}"), fontsize="medium")
     panel.set_xlabel("length (tokens)")
     panel.set_ylabel("CPU seconds")

@@ -80,6 +80,13 @@ def row_text(row: Row) -> str:
     return text
 
 
+def line_text(line: Line) -> str:
+    """Return how a line grows, for the terminal."""
+    where = f"{line.setting}, {line.direction}, {line.phase}"
+    name = f"{line.implementation}{'' if line.dtype == 'float32' else f' {line.dtype}'}"
+    return f"  {where:<34}{name:<38}exponent {number(line.exponent):>5}  overtakes at {line.break_even}"
+
+
 def number(value: float | None) -> str:
     """Return a number in three digits, or a dash."""
     return "-" if value is None else significant(value)

@@ -30,6 +30,7 @@ from bench.output import (
     RowFile,
     finding_records,
     growth_records,
+    line_text,
     number,
     row_text,
     verdict_records,
@@ -38,7 +39,7 @@ from bench.output import (
 from bench.page import write_page
 from bench.probe import MIB, Limits
 from bench.registry import import_peers
-from bench.rows import Row
+from bench.rows import BASELINE, Row
 from bench.summary import lines
 from bench.timing import Effort, threads
 
@@ -133,7 +134,7 @@ def check_contracts(options: argparse.Namespace) -> list[Finding]:
 def report(
     options: argparse.Namespace, command: str, rows: Sequence[Row], findings: Sequence[Finding], minutes: float
 ) -> None:
-    """Write everything that follows from the rows, and print the bars."""
+    """Write everything that follows from the rows, and print growth and bars."""
     found = lines(rows)
     verdicts = judge(rows, found)
     write_table(options.out / "growth.csv", growth_records(found))
@@ -144,6 +145,10 @@ def report(
         if figure.draw(found, setting, options.out / f"peers-{setting}")
     ]
     write_page(options.out / "README.md", command, found, verdicts, findings, figures, minutes)
+    print("\nGrowth of time (exponent) and the length from which on a layer is faster than fused softmax")
+    for line in found:
+        if line.exponent is not None and line.implementation != BASELINE:
+            print(line_text(line))
     print("\nBars")
     for each in verdicts:
         word = {True: "holds ", False: "MISSED", None: "-     "}[each.holds]
