@@ -22,6 +22,22 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+class Counting(Attention):
+    """Scales by the number of its forwards, which a repeated one is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_forwards = 0
+        self.scales: list[int] = []
+
+    def forward(self, x: Tensor, context: Context) -> AttentionOutput:
+        if context.replay is None:
+            self.n_forwards += 1
+        scale = context.replay or self.n_forwards
+        self.scales.append(scale)
+        return AttentionOutput(scale * x.sin(), replay=scale)
+
+
 class Averaging(Attention):
     """Adds the mean over tokens; its state counts the calls, layer by layer."""
 
@@ -213,6 +229,14 @@ class TestStack:
             kept.append(saved_for_backward(lambda s=stack, x=x: s(x).hidden, [x, *stack.parameters()]))
         input_bytes = 4 * 12 * 8 * 8
         assert input_bytes <= (kept[1] - kept[0]) / 4 < 1.5 * input_bytes
+
+    def test_a_checkpointed_forward_is_repeated_with_what_it_decided(self) -> None:
+        stack = Stack(shape_of(residual="checkpointed", n_layers=2), lambda layer: Counting()).double().train()
+        x = normal(2, 5, 8).requires_grad_()
+        first, second = stack(x).hidden, stack(x).hidden
+        first.sum().backward()
+        second.sum().backward()
+        assert [block.attention.scales for block in stack.blocks] == [[1, 2, 1, 2]] * 2  # type: ignore[union-attr]
 
     def test_without_gradients_checkpointing_is_plain(self) -> None:
         x = normal(2, 7, 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,15 +36,30 @@ def run_plain(
 def run_checkpointed(
     blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context]
 ) -> tuple[Tensor, list[State | None]]:
-    """Run the blocks, keep each block's input alone and recompute the rest in backward."""
+    """Run the blocks, keep each block's input and replay alone, and recompute the rest in backward."""
     if not torch.is_grad_enabled():
         return run_plain(blocks, x, contexts)
     states = []
     for block, context in zip(blocks, contexts, strict=True):
-        output = checkpoint(block, x, context, use_reentrant=False)
+        output = checkpoint(_Repeatable(block), x, context, use_reentrant=False)
         x = output.hidden
         states.append(output.state)
     return x, states
+
+
+class _Repeatable:
+    """A block whose second forward is handed what the first one decided."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.replay: Any = None
+
+    def __call__(self, x: Tensor, context: Context) -> AttentionOutput:
+        if self.replay is not None:
+            context = context._replace(replay=self.replay)
+        output: AttentionOutput = self.block(x, context)
+        self.replay = output.replay
+        return output
 
 
 def step_plain(blocks: Sequence[Block], x: Tensor, contexts: Sequence[Context]) -> tuple[Tensor, list[State | None]]:
