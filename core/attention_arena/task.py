@@ -12,7 +12,13 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from attention_arena.datasets import DataSet
+from attention_arena.errors import TaskError
 from attention_arena.variant import Capability, ModelShape, Options
+
+__all__ = [
+    "Batch", "DataSet", "Metric", "Objective", "Score", "Source", "Split", "Task", "TaskData", "TaskError", "TaskNeeds",
+]  # fmt: skip
 
 
 class Batch(NamedTuple):
@@ -177,7 +183,5 @@ class Task:
     """(options, data folder) -> data; prepares and caches under the folder at first use. Raises TaskError."""
     small_options: Mapping[str, Any] = field(default_factory=dict)
     """Options that make a few examples in a second, for smoke studies and the contract suite."""
-
-
-class TaskError(Exception):
-    """Data is missing, damaged or cannot be made; the message says what was expected and the way out."""
+    datasets: tuple[DataSet, ...] = ()
+    """Official data that it can read, for `arena data`."""
