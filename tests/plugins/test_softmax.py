@@ -1,6 +1,7 @@
 """What only softmax attention does: two implementations of one formula."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,9 +9,13 @@ from torch import Tensor
 
 from attention_arena.layers import HeadAttention
 from attention_arena.measures import saved_for_backward
+from attention_arena.testing.formula import SIZES, count_layer
+from attention_arena.testing.trial import trials
 from attention_arena.variant import Context, ModelShape
-from attention_arena_variants.softmax import SOFTMAX, SoftmaxOptions, register_variants
+from attention_arena_variants.softmax import SOFTMAX, SoftmaxOptions, cost, register_variants
 from attention_arena_variants.softmax.attention import FusedAttention, NaiveAttention
+
+pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
 
 BOTH = pytest.mark.parametrize("implementation", [FusedAttention, NaiveAttention])
 DIRECTIONS = pytest.mark.parametrize("causal", [False, True])
@@ -21,7 +26,7 @@ def build(
 ) -> HeadAttention:
     torch.manual_seed(0)
     sizes = {"d_model": 16, "n_heads": 2, "max_length": 64} | fields
-    return implementation(ModelShape(causal=causal, **sizes), dropout)  # type: ignore[arg-type]
+    return implementation(ModelShape(causal=causal, **sizes), dropout)
 
 
 def heads(*shape: int, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,10 +115,10 @@ def test_padding_on_the_left_leaves_early_causal_queries_zero(
 
 @BOTH
 def test_permuting_heads_permutes_the_output(implementation: type[FusedAttention]) -> None:
-    parts = heads(2, 2, 5, 8)
+    query, key, value = heads(2, 2, 5, 8)
     attention = build(implementation)
-    swapped = attention.attend(*(part.flip(1) for part in parts), Context())
-    torch.testing.assert_close(swapped, attention.attend(*parts, Context()).flip(1))
+    swapped = attention.attend(query.flip(1), key.flip(1), value.flip(1), Context())
+    torch.testing.assert_close(swapped, attention.attend(query, key, value, Context()).flip(1))
 
 
 @BOTH
@@ -132,9 +137,8 @@ def test_naive_attention_keeps_the_matrix_and_fused_does_not() -> None:
     for implementation in (FusedAttention, NaiveAttention):
         attention = build(implementation, max_length=256).float()
         for n in (128, 256):
-            x = torch.randn(1, n, 16)
-            saved = saved_for_backward(lambda a=attention, x=x: a(x, Context()).hidden, attention.parameters())
-            kept[implementation.__name__, n] = saved
+            forward = partial(attention, torch.randn(1, n, 16), Context())
+            kept[implementation.__name__, n] = saved_for_backward(forward, attention.parameters())
     assert 1.8 < kept["FusedAttention", 256] / kept["FusedAttention", 128] < 2.2
     assert 3.5 < kept["NaiveAttention", 256] / kept["NaiveAttention", 128] < 4.1
     assert kept["NaiveAttention", 256] > 2 * 256 * 256 * 4
@@ -143,17 +147,29 @@ def test_naive_attention_keeps_the_matrix_and_fused_does_not() -> None:
 @BOTH
 @DIRECTIONS
 def test_bfloat16_stays_bfloat16_and_close_to_float64(implementation: type[FusedAttention], causal: bool) -> None:
-    parts = heads(2, 2, 200, 8)
+    query, key, value = heads(2, 2, 200, 8)
     attention = build(implementation, causal)
-    found = attention.attend(*(part.bfloat16() for part in parts), Context())
+    found = attention.attend(query.bfloat16(), key.bfloat16(), value.bfloat16(), Context())
     assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.double(), attention.attend(*parts, Context()), rtol=0, atol=2e-2)
+    torch.testing.assert_close(found.double(), attention.attend(query, key, value, Context()), rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("length", [1, 40, 99])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("implementation", ["fused", "naive"])
+def test_the_formula_of_cost_is_what_is_counted(implementation: str, dropout: float, length: int) -> None:
+    """Exactly, but for the bytes of naive attention: which queries have a key, n of them, and n^2 in whole numbers."""
+    options = SoftmaxOptions.model_validate({"implementation": implementation, "attention_dropout": dropout})
+    for trial in trials(SOFTMAX, options, **SIZES, max_length=100):
+        found, stated = count_layer(trial, length), cost(options, trial.shape, length)
+        assert stated.flops == found.flops
+        assert 0 <= found.saved_bytes - stated.saved_bytes <= (length + 4 if implementation == "naive" else 0)
 
 
 def test_options_choose_the_implementation() -> None:
     shape = ModelShape(d_model=16, n_heads=2, n_layers=1, max_length=8)
     for name, kind in (("fused", FusedAttention), ("naive", NaiveAttention)):
-        backbone = SOFTMAX.build(SoftmaxOptions(implementation=name), shape)  # type: ignore[arg-type]
+        backbone = SOFTMAX.build(SoftmaxOptions.model_validate({"implementation": name}), shape)
         assert isinstance(backbone.blocks[0].attention, kind)  # type: ignore[union-attr, index]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attention_arena.layers import sinusoids
+from attention_arena.layers.block import Block
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.transformer_xl import TransformerXLOptions, build, register_variants
 from attention_arena_variants.transformer_xl.attention import Memory, MemoryAttention
@@ -19,6 +21,8 @@ from attention_arena_variants.transformer_xl.segments import SegmentStack
 D_MODEL = 8
 EXACT = 1e-10
 
+pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
+
 
 def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options: Any) -> SegmentStack:
     """A float64 stack in evaluation mode whose attention is far from uniform, unlike a fresh one."""
@@ -27,9 +31,17 @@ def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options
     built = build(TransformerXLOptions(**options), ModelShape(**(fields | (shape or {}))))
     assert isinstance(built, SegmentStack)
     for block in built.blocks:
+        assert isinstance(block, Block)
         for parameter in block.attention.parameters():
             nn.init.normal_(parameter, std=0.5)
     return built.double().eval()
+
+
+def attention_of(stack: SegmentStack, layer: int = 0) -> MemoryAttention:
+    block = stack.blocks[layer]
+    assert isinstance(block, Block)
+    assert isinstance(block.attention, MemoryAttention)
+    return block.attention
 
 
 def text(B: int, T: int, seed: int = 1) -> Tensor:
@@ -46,8 +58,11 @@ def read(stack: SegmentStack, x: Tensor, *lengths: int) -> Tensor:
     return torch.cat(hidden, dim=1)
 
 
-def dense_attention(attention: MemoryAttention, normed: Tensor, allowed: Tensor) -> Tensor:
-    """The formula pair by pair: terms a to d of every query and key of `normed` (B, n, D), `allowed` (n, n) bool."""
+def dense_attention(attention: MemoryAttention, normed: Tensor, allowed: Tensor, clamp: int = 99) -> Tensor:
+    """The formula pair by pair: terms a to d of every query and key of `normed` (B, n, D), `allowed` (n, n) bool.
+
+    Distances above `clamp` count as that one.
+    """
     B, n, D = normed.shape
     H = attention.n_heads
     query, key, value = (
@@ -60,24 +75,27 @@ def dense_attention(attention: MemoryAttention, normed: Tensor, allowed: Tensor)
         scores = torch.full((B, H, n), -torch.inf, dtype=normed.dtype)
         for j in range(n):
             if allowed[i, j]:
-                u, v, r = 0.0, 0.0, torch.zeros(H, D // H, dtype=normed.dtype)
+                distance = max(-clamp, min(clamp, i - j))
+                u = v = r = torch.zeros(H, D // H, dtype=normed.dtype)
                 if isinstance(terms, XLTerms):
                     u, v = terms.biases.content, terms.biases.position
-                    r = (terms.project.weight @ sinusoids(torch.tensor(i - j), D)).view(H, -1)
+                    r = (terms.project.weight @ sinusoids(torch.tensor(distance), D)).view(H, -1)
                 elif isinstance(terms, ShawTerms):
-                    r = terms.table[i - j + terms.n_after].expand(H, -1)
+                    r = terms.table[distance + terms.n_after].expand(H, -1)
                 pair = ((query[:, i] + u) * key[:, j]).sum(-1) + ((query[:, i] + v) * r).sum(-1)
                 scores[:, :, j] = pair / (D // H) ** 0.5
         rows.append(torch.einsum("bhj,bjhe->bhe", scores.softmax(-1), value).reshape(B, D))
     return torch.stack(rows, dim=1) @ attention.project_out.weight.T
 
 
-def dense(stack: SegmentStack, x: Tensor, allowed: Tensor) -> Tensor:
+def dense(stack: SegmentStack, x: Tensor, allowed: Tensor, clamp: int = 99) -> Tensor:
     """The stack with dense attention over the whole text (B, n, D) at once."""
-    for block in stack.blocks:
-        x = x + dense_attention(block.attention, block.attention_norm(x), allowed)
+    for layer, block in enumerate(stack.blocks):
+        assert isinstance(block, Block)
+        x = x + dense_attention(attention_of(stack, layer), block.attention_norm(x), allowed, clamp)
         x = x + block.feed_forward(block.feed_forward_norm(x))
-    return stack.final_norm(x)
+    found: Tensor = stack.final_norm(x)
+    return found
 
 
 def causal_band(n: int, width: int) -> Tensor:
@@ -114,6 +132,14 @@ def test_t2_same_length_equals_causal_attention_in_a_band_as_wide_as_the_memory(
     assert difference(read(stack, x, *lengths), dense(stack, x, causal_band(9, 3))) < EXACT
 
 
+@pytest.mark.parametrize("length", [1, 2, 4, 5])
+@pytest.mark.parametrize("encoding", ["rel_xl", "rel_shaw"])
+def test_t2_same_length_is_a_band_for_segments_inside_an_input_too(length: int, encoding: str) -> None:
+    stack = backbone(memory=3, same_length=True, segment_length=length, encoding=encoding)
+    x = text(2, 11)
+    assert difference(stack(x).hidden, dense(stack, x, causal_band(11, 3))) < EXACT
+
+
 def test_t3_a_short_memory_without_same_length_differs_from_one_pass() -> None:
     stack = backbone(memory=2)
     x = text(2, 9)
@@ -121,8 +147,10 @@ def test_t3_a_short_memory_without_same_length_differs_from_one_pass() -> None:
 
 
 def test_t5_without_biases_and_projected_distances_it_is_the_plain_transformer_over_memory_and_segment() -> None:
-    attention = backbone(memory=4).blocks[0].attention
-    for silent in (attention.terms.project.weight, *attention.terms.biases.parameters()):
+    attention = attention_of(backbone(memory=4))
+    terms = attention.terms
+    assert isinstance(terms, XLTerms)
+    for silent in (terms.project.weight, *terms.biases.parameters()):
         nn.init.zeros_(silent)
     memory, x = text(2, 4, seed=3), text(2, 5)
     found = attention(x, Context(state=Memory(memory, None))).hidden
@@ -150,37 +178,50 @@ def test_t6_relative_encodings_alone_give_the_same_output_at_any_offset(encoding
     assert moved_by < EXACT if invariant else moved_by > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("options", "lengths", "reach"),
-    [
-        ({"memory": 3}, [3] * 5, lambda offset: 2 * 3 + offset),
-        ({"memory": 4}, [2] * 7, lambda offset: 2 * 4 + offset),
-        ({"memory": 4, "same_length": True}, [3] * 5, lambda offset: 2 * 3),
-    ],
-)
-def test_t7_a_token_reaches_one_memory_further_with_each_layer(options: Any, lengths: Any, reach: Any) -> None:
-    stack = backbone(**options)
-    n = sum(lengths)
-    x, other = text(1, n), text(1, n, seed=2)
-    before = read(stack, x, *lengths)
-    furthest = torch.zeros(n, dtype=torch.long)
-    for place in range(n):
-        changed = x.clone()
-        changed[:, place] = other[:, place]
-        touched = ((read(stack, changed, *lengths) - before).abs() > EXACT).any(-1)[0]
-        furthest = furthest.maximum(torch.where(touched, torch.arange(n) - place, 0))
-    for offset in range(lengths[0]):
-        assert furthest[n - lengths[0] + offset] == reach(offset)
+def furthest_reached(stack: SegmentStack, segment_length: int, n: int) -> Tensor:
+    """How far back the oldest token is that changes the output of each of `n` tokens; they are changed in turn."""
+    x = text(1, n).repeat(n + 1, 1, 1)
+    places = torch.arange(n)
+    x[places, places] = text(1, n, seed=2)[0]
+    hidden = read(stack, x, *[len(segment) for segment in torch.split(places, segment_length)])
+    touched = ((hidden[:n] - hidden[n]).abs() > EXACT).any(-1)  # (changed, seen)
+    return torch.where(touched, places - places[:, None], 0).amax(0)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize(("memory", "length"), [(3, 3), (4, 2), (4, 3), (2, 5), (5, 4), (0, 3)])
+def test_t7_a_token_reaches_one_memory_further_with_each_layer(memory: int, length: int, layers: int) -> None:
+    """N M + offset in the segment, where memory is whole segments.
+
+    Elsewhere each layer but the last goes on to the start of the segment in which the memory of the layer above ends:
+    M + (N - 1) L ceil(M / L) + offset. The last segment here is ragged.
+    """
+    stack = backbone(memory=memory, shape={"n_layers": layers})
+    beyond_segment = memory + (layers - 1) * length * math.ceil(memory / length)
+    n = (math.ceil(beyond_segment / length) + 2) * length - 1
+    offset = torch.arange(n)[-length:] % length
+    assert torch.equal(furthest_reached(stack, length, n)[-length:], beyond_segment + offset)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize(("memory", "length"), [(3, 3), (4, 3), (2, 5)])
+def test_t7_with_same_length_a_token_reaches_one_memory_less_itself_with_each_layer(
+    memory: int, length: int, layers: int
+) -> None:
+    stack = backbone(memory=memory, same_length=True, shape={"n_layers": layers})
+    reach = layers * (memory - 1)
+    assert (furthest_reached(stack, length, reach + 7)[reach:] == reach).all()
 
 
 def test_t8_no_gradient_enters_memory_and_the_rest_is_that_of_constant_rows() -> None:
     stack = backbone(memory=4, shape={"n_layers": 1})
-    attention = stack.blocks[0].attention
+    attention = attention_of(stack)
     first, second = text(2, 4).requires_grad_(), text(2, 3, seed=2).requires_grad_()
     memory = attention(first, Context()).state
     assert not memory.hidden.requires_grad
     found = attention(second, Context(state=Memory(first, None))).hidden[:, -1].sin().sum()
-    assert torch.autograd.grad(found, [first], retain_graph=True, allow_unused=True) == (None,)
+    (of_memory,) = torch.autograd.grad(found, [first], retain_graph=True, allow_unused=True, materialize_grads=True)
+    assert torch.equal(of_memory, torch.zeros_like(first))
     rows = torch.cat([first.detach(), second], dim=1)
     expected = dense_attention(attention, rows, causal_band(7, 7))[:, -1].sin().sum()
     inputs = [second, *attention.parameters()]
@@ -189,6 +230,28 @@ def test_t8_no_gradient_enters_memory_and_the_rest_is_that_of_constant_rows() ->
     through_segments = backbone(memory=4, segment_length=4)(torch.cat([first, second], dim=1)).hidden
     (gradient,) = torch.autograd.grad(through_segments[:, 4:].sin().sum(), [first])
     assert torch.equal(gradient, torch.zeros_like(first))
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_t8_the_norm_and_the_projections_learn_from_memory_too(norm: str) -> None:
+    """Against dense attention over constant rows, which enter through norm and projections like any other."""
+    stack = backbone(memory=4, shape={"n_layers": 1, "norm": norm})
+    for parameter in stack.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    first, second = text(2, 4), text(2, 3, seed=2).requires_grad_()
+    found = stack(second, Context(state=[Memory(first, None)])).hidden
+    (block,) = stack.blocks
+    assert isinstance(block, Block)
+    rows, sees = torch.cat([first, second], dim=1), causal_band(7, 7)
+    if norm == "pre":
+        expected = dense(stack, rows, sees)[:, 4:]
+    else:
+        x = block.attention_norm(rows + dense_attention(attention_of(stack), rows, sees))[:, 4:]
+        expected = block.feed_forward_norm(x + block.feed_forward(x))
+    inputs = [second, *stack.parameters()]
+    gradients = [torch.autograd.grad(hidden.sin().sum(), inputs) for hidden in (found, expected)]
+    for a, b in zip(*gradients, strict=True):
+        assert difference(a, b) < EXACT
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -229,6 +292,18 @@ def test_a_memory_longer_at_evaluation_than_in_training_is_used_whole(encoding: 
     stack.train()
     assert stack(x[:, :5]).state[0].hidden.shape[1] == 2
     assert difference(read(stack, x, 3, 3, 3), dense(stack, x, segmentwise(9, 3, 2, causal=True))) < EXACT
+
+
+@pytest.mark.parametrize("encoding", ["rel_xl", "rel_shaw"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_clamping_makes_far_distances_one_at_evaluation_only(encoding: str, causal: bool) -> None:
+    stack = backbone(causal, encoding=encoding, clamp_length=3, segment_length=6, memory=4)
+    x, allowed = text(2, 14), segmentwise(14, 6, 4, causal)
+    clamped, free = dense(stack, x, allowed, clamp=3), dense(stack, x, allowed)
+    assert difference(stack(x).hidden, clamped) < EXACT
+    assert difference(stack.train()(x).hidden, free) < EXACT
+    assert difference(clamped, free) > 1e-3
+    assert torch.equal(stack.eval()(x[:, :4]).hidden, stack.train()(x[:, :4]).hidden)
 
 
 def test_the_hook_registers_the_variant() -> None:

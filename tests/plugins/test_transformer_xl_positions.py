@@ -9,13 +9,24 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from attention_arena.layers.block import Block
 from attention_arena.variant import ModelShape
 from attention_arena_variants.transformer_xl import TransformerXLOptions, build
-from attention_arena_variants.transformer_xl.relative import distances, shift
+from attention_arena_variants.transformer_xl.attention import MemoryAttention
+from attention_arena_variants.transformer_xl.relative import (
+    QueryBiases,
+    RelativeTerms,
+    ShawTerms,
+    XLTerms,
+    distances,
+    shift,
+)
 from attention_arena_variants.transformer_xl.segments import SegmentStack
 
 D_MODEL = 8
 EXACT = 1e-10
+
+pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
 
 
 def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options: Any) -> SegmentStack:
@@ -25,9 +36,29 @@ def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options
     built = build(TransformerXLOptions(**options), ModelShape(**(fields | (shape or {}))))
     assert isinstance(built, SegmentStack)
     for block in built.blocks:
+        assert isinstance(block, Block)
         for parameter in block.attention.parameters():
             nn.init.normal_(parameter, std=0.5)
     return built.double().eval()
+
+
+def attention_of(stack: SegmentStack, layer: int = 0) -> MemoryAttention:
+    block = stack.blocks[layer]
+    assert isinstance(block, Block)
+    assert isinstance(block.attention, MemoryAttention)
+    return block.attention
+
+
+def terms_of(stack: SegmentStack, layer: int = 0) -> RelativeTerms:
+    terms = attention_of(stack, layer).terms
+    assert terms is not None
+    return terms
+
+
+def biases_of(stack: SegmentStack, layer: int) -> QueryBiases:
+    terms = terms_of(stack, layer)
+    assert isinstance(terms, XLTerms)
+    return terms.biases
 
 
 def text(B: int, T: int, seed: int = 1) -> Tensor:
@@ -58,45 +89,49 @@ def test_t4_the_shift_refuses_scores_without_the_spare_distance() -> None:
 
 @pytest.mark.parametrize("encoding", ["rel_xl", "rel_shaw"])
 @pytest.mark.parametrize("causal", [True, False])
-def test_clamping_makes_far_distances_one_at_evaluation_only(encoding: str, causal: bool) -> None:
-    free, clamped = (backbone(causal, encoding=encoding, clamp_length=clamp) for clamp in (None, 3))
-    x = text(2, 4)
-    assert difference(clamped(x).hidden, free(x).hidden) == 0
-    terms = clamped.blocks[0].attention.terms
-    query = text(2, 12).view(2, 2, 12, 4)
-    scores = terms.scores(query, 12)
-    asked = terms.position_query(query) / 2
-    for i in range(12):
-        for j in range(i + 1 if causal else 12):
-            clamped_distance = torch.tensor([max(-3, min(3, i - j))])
-            vector = free.blocks[0].attention.terms.vectors(clamped_distance, 12, query.dtype)  # (H, E, 1)
-            expected = (asked[:, :, i] @ vector)[..., 0]
-            assert difference(scores[:, :, i, j], expected) < EXACT
-    assert difference(terms.scores(query, 12), terms.train().scores(query, 12)) > 1e-3
-    assert torch.equal(terms.scores(query, 12), free.blocks[0].attention.terms.train().scores(query, 12))
+def test_clamping_gives_far_distances_the_vector_of_one_at_evaluation_only(encoding: str, causal: bool) -> None:
+    free, clamped = (terms_of(backbone(causal, encoding=encoding, clamp_length=clamp)) for clamp in (None, 3))
+    steps = distances(12, 12, causal, torch.device("cpu"))
+
+    def vectors(terms: RelativeTerms) -> Tensor:
+        return terms.positions(12, 12, torch.float64, steps.device).vectors
+
+    expected = free.vectors(steps.clamp(-3, 3), 12, torch.float64).expand(2, -1, -1)
+    assert torch.equal(vectors(clamped), expected)
+    assert difference(vectors(clamped), vectors(free)) > 1e-3
+    assert torch.equal(vectors(clamped.train()), vectors(free))
 
 
 def test_tied_biases_are_one_pair_for_all_layers_and_receive_the_gradient_of_all() -> None:
     tied, untied = backbone(tie_uv=True), backbone()
     pair = 2 * D_MODEL
     assert sum(p.numel() for p in untied.parameters()) - sum(p.numel() for p in tied.parameters()) == pair
-    assert tied.blocks[0].attention.terms.biases is tied.blocks[1].attention.terms.biases
+    assert biases_of(tied, 0) is biases_of(tied, 1)
     untied.load_state_dict(tied.state_dict())
     x = text(2, 6)
     for stack in (tied, untied):
         stack(x).hidden.sin().sum().backward()
-    own = [block.attention.terms.biases for block in untied.blocks]
     for name in ("content", "position"):
-        summed = sum(getattr(biases, name).grad for biases in own)
-        assert difference(getattr(tied.blocks[0].attention.terms.biases, name).grad, summed) < EXACT
+        summed = sum(getattr(biases_of(untied, layer), name).grad for layer in range(2))
+        assert difference(getattr(biases_of(tied, 0), name).grad, summed) < EXACT
 
 
 def test_learned_distances_beyond_the_table_reuse_the_outermost_vector() -> None:
-    terms = backbone(encoding="rel_shaw", memory=2, shape={"max_length": 3}).blocks[0].attention.terms
+    """Training meets distances up to 4, two in the segment of 3 and two more in memory; this asks for 8 down to -1."""
+    terms = terms_of(backbone(encoding="rel_shaw", memory=2, shape={"max_length": 3}))
+    assert isinstance(terms, ShawTerms)
     assert terms.table.shape == (5, D_MODEL // 2)
-    scores = terms.scores(text(2, 1).view(2, 2, 1, 4), 9)
-    assert torch.equal(scores[..., :4], scores[..., 4:5].expand(-1, -1, -1, 4))
-    assert difference(scores[..., 4], scores[..., 5]) > 1e-3
+    vectors = terms.positions(1, 9, torch.float64, torch.device("cpu")).vectors
+    assert torch.equal(vectors[..., :4], vectors[..., 4:5].expand(-1, -1, 4))
+    assert torch.equal(vectors[..., 4:9].mT, terms.table.flip(0).expand(2, -1, -1))
+
+
+def test_learned_distances_after_the_query_have_vectors_of_their_own_in_bidirectional_attention() -> None:
+    terms = terms_of(backbone(causal=False, encoding="rel_shaw", memory=2, shape={"max_length": 3}))
+    assert isinstance(terms, ShawTerms)
+    assert terms.table.shape == (7, D_MODEL // 2)
+    vectors = terms.positions(3, 5, torch.float64, torch.device("cpu")).vectors  # distances 4 down to -3
+    assert torch.equal(vectors[..., :7].mT, terms.table.flip(0).expand(2, -1, -1))
 
 
 def test_absolute_positions_count_from_zero_in_every_segment() -> None:
@@ -110,7 +145,9 @@ def test_absolute_positions_count_from_zero_in_every_segment() -> None:
 def test_projections_and_biases_start_small_and_without_additive_terms() -> None:
     torch.manual_seed(0)
     shape = ModelShape(d_model=64, n_heads=2, n_layers=2, max_length=8, causal=True)
-    attention = build(TransformerXLOptions(), shape).blocks[0].attention
+    built = build(TransformerXLOptions(), shape)
+    assert isinstance(built, SegmentStack)
+    attention = attention_of(built)
     assert not [name for name, _ in attention.named_parameters() if name.endswith(".bias")]
     for parameter in attention.parameters():
         # 64 numbers in the smallest: their deviation is within 30 % of the true one.

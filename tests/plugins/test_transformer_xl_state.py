@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attention_arena.layers.block import Block
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.transformer_xl import TransformerXLOptions, build
-from attention_arena_variants.transformer_xl.attention import Memory
+from attention_arena_variants.transformer_xl.attention import Memory, MemoryAttention
 from attention_arena_variants.transformer_xl.segments import SegmentStack
 
 D_MODEL = 8
 EXACT = 1e-10
+
+pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
 
 
 def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options: Any) -> SegmentStack:
@@ -24,9 +27,17 @@ def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options
     built = build(TransformerXLOptions(**options), ModelShape(**(fields | (shape or {}))))
     assert isinstance(built, SegmentStack)
     for block in built.blocks:
+        assert isinstance(block, Block)
         for parameter in block.attention.parameters():
             nn.init.normal_(parameter, std=0.5)
     return built.double().eval()
+
+
+def attention_of(stack: SegmentStack, layer: int = 0) -> MemoryAttention:
+    block = stack.blocks[layer]
+    assert isinstance(block, Block)
+    assert isinstance(block.attention, MemoryAttention)
+    return block.attention
 
 
 def text(B: int, T: int, seed: int = 1) -> Tensor:
@@ -91,7 +102,7 @@ def test_padded_tokens_stay_hidden_in_memory() -> None:
 
 def test_a_query_with_nothing_to_attend_to_gives_zeros_and_no_nan_gradient() -> None:
     for encoding in ("rel_xl", "abs"):
-        attention = backbone(causal=False, encoding=encoding).blocks[0].attention
+        attention = attention_of(backbone(causal=False, encoding=encoding))
         x = text(2, 4).requires_grad_()
         valid = torch.tensor([[True] * 4, [False] * 4])
         hidden = attention(x, Context(valid)).hidden
@@ -145,6 +156,7 @@ def test_steps_beyond_the_longest_input_keep_the_evaluation_memory_alone() -> No
     steps, lengths, state = [], [], None
     for t in range(10):
         hidden, state = stack.step(x[:, t : t + 1], Context(state=state))
+        assert state is not None
         steps.append(hidden)
         lengths.append(state[0].hidden.shape[1])
     assert lengths == [1, 2, 3, 3, 4, 5, 6, 3, 4, 5]

@@ -8,14 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attention_arena.layers.block import Block
 from attention_arena.layers.reversible import run_two_streams
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.transformer_xl import TransformerXLOptions, build
-from attention_arena_variants.transformer_xl.attention import Memory
+from attention_arena_variants.transformer_xl.attention import Memory, MemoryAttention
 from attention_arena_variants.transformer_xl.segments import SegmentStack
 
 D_MODEL = 8
 EXACT = 1e-10
+
+pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
 
 
 def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options: Any) -> SegmentStack:
@@ -25,9 +28,17 @@ def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options
     built = build(TransformerXLOptions(**options), ModelShape(**(fields | (shape or {}))))
     assert isinstance(built, SegmentStack)
     for block in built.blocks:
+        assert isinstance(block, Block)
         for parameter in block.attention.parameters():
             nn.init.normal_(parameter, std=0.5)
     return built.double().eval()
+
+
+def attention_of(stack: SegmentStack, layer: int = 0) -> MemoryAttention:
+    block = stack.blocks[layer]
+    assert isinstance(block, Block)
+    assert isinstance(block.attention, MemoryAttention)
+    return block.attention
 
 
 def text(B: int, T: int, seed: int = 1) -> Tensor:
@@ -49,7 +60,7 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 
 @pytest.mark.parametrize("encoding", ["rel_xl", "rel_shaw", "abs"])
-def test_the_fused_path_of_evaluation_equals_the_one_with_gradients(encoding: str) -> None:
+def test_the_output_without_gradients_is_the_one_with_them(encoding: str) -> None:
     stack = backbone(encoding=encoding, segment_length=4, memory=3)
     x, valid = text(2, 10), torch.arange(10).expand(2, -1) < torch.tensor([[10], [7]])
     with torch.no_grad():
@@ -60,7 +71,7 @@ def test_the_fused_path_of_evaluation_equals_the_one_with_gradients(encoding: st
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("encoding", ["rel_xl", "rel_shaw", "abs"])
 def test_gradients_equal_numerical_ones_with_memory_and_padding(causal: bool, encoding: str) -> None:
-    attention = backbone(causal, encoding=encoding, shape={"n_layers": 1}).blocks[0].attention
+    attention = attention_of(backbone(causal, encoding=encoding, shape={"n_layers": 1}))
     state = Memory(text(2, 3, seed=2), torch.tensor([[True] * 3, [False, True, True]]))
     valid = torch.tensor([[True] * 4, [True, True, True, False]])
     x = text(2, 4).requires_grad_()
@@ -69,12 +80,37 @@ def test_gradients_equal_numerical_ones_with_memory_and_padding(causal: bool, en
     )
 
 
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("encoding", ["rel_xl", "rel_shaw", "abs"])
+@pytest.mark.parametrize("memory", [3, 6])
+def test_t8_gradients_of_segments_inside_an_input_are_those_of_segments_handed_in(
+    memory: int, encoding: str, norm: str, padded: bool
+) -> None:
+    stack = backbone(encoding=encoding, segment_length=4, memory=memory, shape={"norm": norm})
+    x = text(2, 10).requires_grad_()
+    valid = torch.arange(10).expand(2, -1) < torch.tensor([[10], [7]]) if padded else None
+    handed_in, state = [], None
+    for start in range(0, 10, 4):
+        output = stack(
+            x[:, start : start + 4], Context(None if valid is None else valid[:, start : start + 4], state=state)
+        )
+        handed_in.append(output.hidden)
+        state = output.state
+    results = stack(x, Context(valid)).hidden, torch.cat(handed_in, dim=1)
+    seen = torch.ones(2, 10, dtype=torch.bool) if valid is None else valid
+    inputs = [x, *stack.parameters()]
+    gradients = [torch.autograd.grad(hidden[seen].sin().sum(), inputs) for hidden in results]
+    for a, b in zip(*gradients, strict=True):
+        assert difference(a, b) < EXACT
+
+
 @pytest.mark.parametrize("segment_length", [None, 3])
 @pytest.mark.parametrize("residual", ["checkpointed", "reversible"])
 def test_recomputed_stacks_with_memory_have_the_gradients_of_plain_ones(
     residual: str, segment_length: int | None
 ) -> None:
-    options = {"memory": 4, "segment_length": segment_length, "attention_dropout": 0.3, "tie_uv": True}
+    options: dict[str, Any] = {"memory": 4, "segment_length": segment_length, "attention_dropout": 0.3, "tie_uv": True}
     plain, recomputed = (
         backbone(shape={"residual": kind, "dropout": 0.2}, **options).train() for kind in ("plain", residual)
     )
@@ -95,7 +131,7 @@ def test_recomputed_stacks_with_memory_have_the_gradients_of_plain_ones(
 def test_dropout_reaches_sinusoids_and_probabilities_in_training_alone() -> None:
     x = text(2, 5)
     for fields in ({"shape": {"dropout": 0.5}}, {"attention_dropout": 0.5}):
-        attention = backbone(**fields).blocks[0].attention
+        attention = attention_of(backbone(**fields))
         assert torch.equal(attention(x, Context()).hidden, attention(x, Context()).hidden)
         attention.train()
         assert difference(attention(x, Context()).hidden, attention(x, Context()).hidden) > 1e-3

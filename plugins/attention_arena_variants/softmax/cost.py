@@ -15,9 +15,10 @@ def layer_cost(shape: ModelShape, length: int, *, holds_matrix: bool, dropout: b
 
     Projections are 4 n d^2 multiply-adds, scores and weighted values n^2 d each. Backward needs the input, query, key,
     value and heads, n d numbers each; of the fused form also the log mass of each query, h n. Where the form
-    `holds_matrix`, probabilities are kept once out of softmax and once as they weigh values, h n^2 each, and which pairs
-    count, n^2 bytes. With `dropout` of probabilities the kept share of them is another h n^2, also in the fused form:
-    PyTorch's kernel for CPUs has no dropout, and what serves instead keeps scaled copies of query and key too.
+    `holds_matrix`, probabilities are kept once out of softmax and once as they weigh values, h n^2 each, and which
+    pairs count, n^2 bytes. With `dropout` of probabilities the kept share of them is another h n^2, also in the fused
+    form: PyTorch's kernel for CPUs has no dropout, and what serves instead keeps scaled copies of query and key too.
+    What rotary positions keep is left out.
     """
     n, d, h = length, shape.d_model, shape.n_heads
     flops = 2 * (4 * n * d**2 + 2 * n**2 * d)

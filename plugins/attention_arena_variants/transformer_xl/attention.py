@@ -1,7 +1,8 @@
 """Attention with a memory of earlier segments (Dai et al. 2019, sections 3.2 and 3.3).
 
 Each layer keeps its last inputs, without gradient and before normalisation, and attends from the present segment to
-them and to itself. Every token so reaches one memory further with each layer, although no gradient leaves the segment.
+them and to itself. Every token so reaches further back with each layer, although no gradient leaves the segment: by one
+memory, and where that is no whole number of segments, on to the start of the segment in which it ends.
 """
 
 from __future__ import annotations

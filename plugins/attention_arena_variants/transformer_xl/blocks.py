@@ -10,6 +10,7 @@ distances in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attention_arena_variants.transformer_xl.relative import Positions, shift
-from attention_arena_variants.transformer_xl.tiles import Tile, add_product, tiles
+from attention_arena_variants.transformer_xl.tiles import Tile, add_product, tiles, work_type
 from attention_arena_variants.transformer_xl.windows import Windows
 
 
@@ -53,12 +54,12 @@ class _Given(NamedTuple):
     valid: Tensor | None
 
     def compared(self) -> _Compared:
-        """Return what keys and vectors are compared with: the query, a bias added, scaled."""
-        scale = _scale(self.query)
+        """Return what keys and vectors are compared with: the query, a bias added, scaled; in `work_type`."""
+        scale, work = _scale(self.query), work_type(self.query)
 
         def lift(bias: Tensor | None) -> Tensor:
-            lifted = self.query if bias is None else self.query + bias
-            return (lifted * scale).to(self.query.dtype)
+            lifted = self.query.to(work) if bias is None else self.query + bias
+            return (lifted * scale).to(work)
 
         return _Compared(lift(self.of_content), None if self.vectors is None else lift(self.of_position))
 
@@ -79,13 +80,14 @@ class _Blocks(torch.autograd.Function):
         compared = given.compared()
         heads = torch.empty(query.shape, dtype=query.dtype, device=query.device)
         drawn = []
-        for tile in tiles(windows, query):
-            weights = _probabilities(given, compared, tile)
-            if dropout:
-                drawn.append(torch.rand(weights.shape, device=query.device) >= dropout)
-                weights = _drop(weights, drawn[-1], dropout)
-            value = tile.keys(given.keys[:, :, 1]).flatten(0, 2)
-            tile.put(heads, torch.bmm(weights.to(query.dtype), value))
+        with _without_autocast(query):
+            for tile in tiles(windows, query):
+                weights = _probabilities(given, compared, tile)
+                if dropout:
+                    drawn.append(torch.rand(weights.shape, device=query.device) >= dropout)
+                    weights = _drop(weights, drawn[-1], dropout)
+                value = tile.keys(given.keys[:, :, 1]).flatten(0, 2).to(compared.content.dtype)
+                tile.put(heads, torch.bmm(weights.to(value.dtype), value))
         ctx.save_for_backward(*given, *drawn)
         ctx.windows, ctx.dropout = windows, dropout
         return heads
@@ -98,8 +100,9 @@ class _Blocks(torch.autograd.Function):
         given, drawn = _Given(*saved[:n_given]), iter(saved[n_given:])
         compared, grad = given.compared(), _by_heads(grad.to(given.query.dtype))
         totals = _Totals.of(given, compared, ctx.needs_input_grad[2])
-        for tile in tiles(ctx.windows, given.query):
-            _add_gradients(given, grad, tile, totals, next(drawn, None), ctx.dropout)
+        with _without_autocast(grad):
+            for tile in tiles(ctx.windows, given.query):
+                _add_gradients(given, grad, tile, totals, next(drawn, None), ctx.dropout)
         return (*totals.gradients(given), None, None, None)
 
 
@@ -134,7 +137,7 @@ class _Totals(NamedTuple):
             None if bias is None or part is None else part.sum((0, 1), dtype=_precise(part)).mul_(scale).to(bias.dtype)
             for bias, part in ((given.of_content, content), (given.of_position, position))
         ]
-        yield (content if position is None else content.add_(position)).mul_(scale)
+        yield (content if position is None else content.add_(position)).mul_(scale).to(given.query.dtype)
         for total in (self.present, self.past):
             yield None if total is None else total.to(given.keys.dtype)
         yield None if self.vectors is None else self.vectors.mT.to(given.query.dtype)
@@ -147,8 +150,9 @@ def _add_gradients(
     """Add a tile's gradients to `totals`; `grad` (B, T, H, E) is that of the heads."""
     compared = totals.compared
     probabilities = _probabilities(given, compared, tile)  # (R, P, Q)
-    key, value = (tile.keys(part).flatten(0, 2) for part in given.keys.unbind(2))  # (R, Q, E)
-    g = tile.queries(grad).flatten(0, 2)  # (R, P, E)
+    work = compared.content.dtype
+    key, value = (tile.keys(part).flatten(0, 2).to(work) for part in given.keys.unbind(2))  # (R, Q, E)
+    g = tile.queries(grad).flatten(0, 2).to(work)  # (R, P, E)
     grad_weights, weights = torch.bmm(g, value.mT).to(probabilities.dtype), probabilities
     if kept is not None:
         grad_weights, weights = _drop(grad_weights, kept, dropout), _drop(probabilities, kept, dropout)
@@ -164,12 +168,17 @@ def _add_gradients(
     position = tile.queries(compared.position).flatten(1, 3)  # (h, b n P, E)
     by_distance = _unshift(scores, tile.n_distances).view(len(position), -1, tile.n_distances)  # (h, b n P, w)
     add_product(tile.distances(totals.vectors.mT).mT, by_distance.mT, position)
-    tile.put(compared.position, torch.bmm(by_distance, tile.distances(given.vectors).mT))
+    tile.put(compared.position, torch.bmm(by_distance, tile.distances(given.vectors).to(work).mT))
 
 
 def _by_heads(x: Tensor) -> Tensor:
     """Return `x` (B, T, ..., H, E) as it is, but laid out head by head: a tile's rows are then neighbours in memory."""
     return x.movedim(1, -2).contiguous().movedim(-2, 1)
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Leave autocast, which would change the types of products that are summed in place; `x` names the device."""
+    return torch.autocast("cpu" if x.device.type == "meta" else x.device.type, enabled=False)
 
 
 def _precise(x: Tensor) -> torch.dtype:
@@ -195,11 +204,11 @@ def _probabilities(given: _Given, compared: _Compared, tile: Tile) -> Tensor:
 def _scores(given: _Given, compared: _Compared, tile: Tile) -> Tensor:
     """Return scores (R, P, Q) in at least float32; those of hidden keys have no meaning yet."""
     content = tile.queries(compared.content).flatten(0, 2)  # (R, P, E)
-    key = tile.keys(given.keys[:, :, 0]).flatten(0, 2)  # (R, Q, E)
+    key = tile.keys(given.keys[:, :, 0]).flatten(0, 2).to(content.dtype)  # (R, Q, E)
     if compared.position is None or given.vectors is None:
         return torch.bmm(content, key.mT).to(_precise(key))
     position = tile.queries(compared.position).flatten(1, 3)  # (h, b n P, E)
-    by_distance = torch.bmm(position, tile.distances(given.vectors))  # (h, b n P, w)
+    by_distance = torch.bmm(position, tile.distances(given.vectors).to(position.dtype))  # (h, b n P, w)
     scores = shift(by_distance.view(*content.shape[:2], -1), key.shape[1])
     if key.dtype == _precise(key):
         return torch.baddbmm(scores, content, key.mT, out=scores)

@@ -20,7 +20,7 @@ def layer_cost(windows: Windows, shape: ModelShape, encoding: str, attention_dro
     n, D = windows.n_tokens, shape.d_model
     n_distances = 0 if encoding == "abs" else windows.furthest - windows.nearest + 2
     n_projected = n_distances if encoding == "rel_xl" else 0
-    blocks = list(windows.blocks(tile_size(torch.empty(0)).n_queries))
+    blocks = list(windows.blocks(tile_size(torch.empty(0, device="cpu")).n_queries))
     pairs = sum(block.n_segments * block.n_queries * block.n_keys for block in blocks)
     by_distance = sum(block.n_segments * block.n_queries * block.n_distances(windows.causal) for block in blocks)
     multiplied = (4 * n + n_projected) * D**2 + 2 * pairs * D + (by_distance * D if n_distances else 0)

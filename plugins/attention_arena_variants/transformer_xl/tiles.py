@@ -32,7 +32,16 @@ def tile_size(x: Tensor) -> TileSize:
     """
     if x.device.type != "cpu":
         return TileSize(512, 2**26)
-    return TileSize(128, 2**18) if x.element_size() >= 4 else TileSize(256, 2**19)
+    return TileSize(128, 2**18) if work_type(x).itemsize >= 4 else TileSize(256, 2**19)
+
+
+def work_type(x: Tensor) -> torch.dtype:
+    """Return the type in which a tile's products are computed from tensors like `x`.
+
+    Processors without matrix units multiply half precision more slowly than float32; a tile's share is then converted.
+    """
+    has_matrix_units = x.device.type != "cpu" or torch.cpu._is_amx_tile_supported()
+    return x.dtype if has_matrix_units else torch.promote_types(x.dtype, torch.float32)
 
 
 @dataclass(frozen=True)
