@@ -16,6 +16,7 @@ from attention_arena.runs.provenance import provenance
 from bench.adapters import PEERS
 from bench.bars import Verdict
 from bench.contract import CHECKS, Finding
+from bench.machine import half_precision_ratio, processor
 from bench.output import number
 from bench.registry import version_of
 from bench.summary import Line
@@ -54,9 +55,10 @@ def _trust(command: str, minutes: float) -> list[str]:
     facts = {
         "command": f"`{command}`, {minutes:.0f} minutes",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB",
+        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, numpy {version('numpy')}",
         "attention-arena": f"{origin.arena_version}, commit {commit}",
+        "bf16": f"a projection takes {number(half_precision_ratio())} times as long as in float32 on this processor",
         "load while measuring": f"{os.getloadavg()[2]:.1f} over the last 15 minutes, this benchmark included",
     }
     return [
@@ -67,14 +69,6 @@ def _trust(command: str, minutes: float) -> list[str]:
         "rest.",
         table(["", ""], [[name, fact] for name, fact in facts.items()]),
     ]
-
-
-def _processor() -> str:
-    try:
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        return names[0].partition(":")[2].strip()
-    except (OSError, IndexError):
-        return platform.processor() or "unknown processor"
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> str:
