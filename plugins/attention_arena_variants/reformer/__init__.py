@@ -9,6 +9,7 @@ from attention_arena.hooks import hookimpl
 from attention_arena.layers import Stack
 from attention_arena.variant import Backbone, Capability, Complexity, ModelShape, Variant
 from attention_arena_variants.reformer.attention import ReformerAttention, ReformerOptions
+from attention_arena_variants.reformer.cost import layer_cost
 
 
 def adapt_shape(options: ReformerOptions, shape: ModelShape) -> ModelShape:
@@ -27,7 +28,7 @@ def adapt_shape(options: ReformerOptions, shape: ModelShape) -> ModelShape:
 def build(options: ReformerOptions, shape: ModelShape) -> Backbone:
     """Return a stack of shared-QK attention in `shape`, which has been through `adapt_shape`."""
     if options.strict_causal and not shape.causal:
-        raise ValueError("strict_causal restricts causal attention, but this model is bidirectional; leave it false")
+        raise ValueError("strict_causal: true needs a causal model, got a bidirectional one; leave strict_causal false")
     return Stack(shape, lambda layer: ReformerAttention(shape, options))
 
 
@@ -50,6 +51,7 @@ REFORMER = Variant(
         {"bucket_size": 3, "n_hashes": 2, "n_buckets": 4, "within_bucket": True, "attention_dropout": 0.1},
     ),
     adapt_shape=adapt_shape,
+    cost=layer_cost,
 )
 
 

@@ -1,12 +1,13 @@
 """Reformer attention (Kitaev et al. 2020, section 2): queries are their own keys, and hashing finds the likely ones.
 
 Query and key are one projection, the key of unit length, and a token attends to itself only when it has nothing else.
-`attend_fully` is that softmax over any set of pairs, and the specification; the LSH form in `chunks` restricts each
-query to tokens that some hash round sorts near it.
+`attend_fully` is that softmax over any pairs, `count_rounds` says which pairs hashing proposes: together they are the
+specification. The form in `chunks` computes the proposed pairs alone.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -66,9 +67,31 @@ class ReformerOptions(Options):
     def _switches_agree(self) -> ReformerOptions:
         if not self.shared_qk and self.attention == "lsh":
             raise ValueError("shared_qk: false needs attention: full, because LSH sorts queries and keys as one")
-        if self.wrap and (self.within_bucket or self.strict_causal):
-            raise ValueError("wrap joins two different buckets: it excludes within_bucket and strict_causal")
+        restricting = [name for name in ("within_bucket", "strict_causal") if getattr(self, name)]
+        if self.wrap and restricting:
+            raise ValueError(f"wrap joins two different buckets, which {restricting[0]}: true parts; set one to false")
+        if self.attention == "full" and (restricting or self.wrap):
+            name = restricting[0] if restricting else "wrap"
+            raise ValueError(f"{name}: true is a rule of hashed attention, got attention: full; leave {name} false")
         return self
+
+    def everywhere(self, length: int) -> bool:
+        """Whether all pairs of `length` tokens count: by choice, or because every round proposes them in one chunk."""
+        restricted = self.within_bucket or self.strict_causal
+        return self.attention == "full" or (self.bucket_size >= length and not restricted)
+
+    def rules(self, causal: bool, length: int, scale: float = 1.0, dropout: float = 0.0) -> Rules:
+        """Return the rules of hashed attention over `length` tokens."""
+        return Rules(
+            chunk=min(self.bucket_size, length),
+            causal=causal,
+            reach=self.bucket_size if self.strict_causal else 1,
+            coded=self.within_bucket or self.strict_causal,
+            wrap=self.wrap,
+            duplicate_correction=self.duplicate_correction,
+            scale=scale,
+            dropout=dropout,
+        )
 
 
 def unit_key(query: Tensor) -> Tensor:
@@ -78,21 +101,49 @@ def unit_key(query: Tensor) -> Tensor:
 
 
 def attend_fully(
-    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, shared: bool, dropout: float = 0.0
+    query: Tensor, key: Tensor, value: Tensor, times: Tensor, shared: bool, dropout: float = 0.0
 ) -> Tensor:
-    """Return heads (B, H, T, E): softmax of query times key over the pairs in `allowed` (broadcast to (B, H, T, T)).
+    """Return heads (B, H, T, E): softmax of query times key, in which a pair counts `times` (0: not at all).
 
-    With `shared`, a token's logit with itself is -1e5. A query without any key gives zeros. Softmax in float32 for
-    half precision; the (B, H, T, T) matrix is held.
+    `times` is broadcast to (B, H, T, T). With `shared`, a token's logit with itself is -1e5. A query without any key
+    gives zeros. Softmax in float32 for half precision; the (B, H, T, T) matrix is held.
     """
     work = torch.promote_types(query.dtype, torch.float32)
     scores = (query @ key.transpose(-1, -2)).to(work)  # (B, H, T, T)
     if shared:
         itself = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
         scores = scores.masked_fill(itself, SELF_LOGIT)
-    probabilities = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
-    probabilities = probabilities.masked_fill(~allowed.any(-1, keepdim=True), 0.0)
+    scores = scores + times.to(work).log()
+    # Once more -inf, so that rows of nothing else have no gradient rather than NaN.
+    probabilities = scores.masked_fill(times == 0, -torch.inf).softmax(-1)
+    probabilities = probabilities.masked_fill((times == 0).all(-1, keepdim=True), 0.0)
     return functional.dropout(probabilities, dropout).to(value.dtype) @ value  # (B, H, T, E)
+
+
+def count_rounds(buckets: Tensor, options: ReformerOptions, causal: bool, valid: Tensor | None) -> Tensor:
+    """Return in how many rounds query i has key j (N_ij in the paper), (B, H, T, T), given buckets (B, H, R, T).
+
+    With `duplicate_correction` at most 1: the paper's appendix A subtracts log N_ij from the logit.
+    """
+    T, m = buckets.shape[-1], options.bucket_size
+    place = buckets.argsort(dim=-1, stable=True).argsort(dim=-1)
+
+    def differences(x: Tensor) -> Tensor:
+        return x.unsqueeze(-1) - x.unsqueeze(-2)  # (B, H, R, T, T)
+
+    chunks_back = differences(place // m)
+    near = (chunks_back == 0) | (chunks_back == 1)
+    if options.wrap:
+        near |= chunks_back == 1 - math.ceil(T / m)
+    if options.strict_causal:
+        near = (differences(place) >= 0) & (differences(place) <= m)
+    if options.within_bucket or options.strict_causal:
+        near &= differences(buckets.long()) == 0
+    times = near.sum(2)  # (B, H, T, T)
+    if options.duplicate_correction:
+        times = times.clamp(max=1)
+    times = times.tril() if causal else times
+    return times if valid is None else times * valid[:, None, None, :]
 
 
 class ReformerAttention(Attention):
@@ -168,8 +219,7 @@ class ReformerAttention(Attention):
         if options.attention == "full":
             return self._attend_everywhere(parts, context), None
         buckets = self.hash(parts[:, :, 0].transpose(1, 2), context)
-        if options.bucket_size >= parts.shape[1] and not (options.within_bucket or options.strict_causal):
-            # One chunk: every round proposes all pairs.
+        if options.everywhere(parts.shape[1]):
             return self._attend_everywhere(parts, context), buckets
         return self._attend_hashed(parts, buckets, context.valid), buckets
 
@@ -186,16 +236,7 @@ class ReformerAttention(Attention):
 
     def _attend_hashed(self, parts: Tensor, buckets: Tensor, valid: Tensor | None) -> Tensor:
         options, T = self.options, parts.shape[1]
-        rules = Rules(
-            chunk=min(options.bucket_size, T),
-            causal=self.causal,
-            reach=options.bucket_size if options.strict_causal else 1,
-            coded=options.within_bucket or options.strict_causal,
-            wrap=options.wrap,
-            duplicate_correction=options.duplicate_correction,
-            scale=self.scale,
-            dropout=self.dropout,
-        )
+        rules = options.rules(self.causal, T, self.scale, self.dropout)
         kept = None
         if self.dropout:
             cut = Cut.of(T, rules.chunk)

@@ -3,8 +3,7 @@
 All rounds form one softmax over the union of their candidate keys. A pair that several rounds propose counts in the
 first of them alone, which equals the paper's subtraction of log N_ij (appendix A) without the R^2 counts. Forward keeps
 the log of each query's total mass, and backward computes the scores again, so that nothing of size n x chunk is saved.
-Scores are computed a few chunks at a time in memory that is used again: they stay in the cache, and asking the system
-for fresh memory would cost as much as the products.
+Scores are computed a few chunks at a time, so that they stay in the cache, in memory that is used again.
 
 Letters as in `windows`.
 """
@@ -19,7 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attention_arena_variants.reformer.layout import Layout, Rules
-from attention_arena_variants.reformer.windows import Rows, SortedRows, some_rows
+from attention_arena_variants.reformer.scratch import Scratch
+from attention_arena_variants.reformer.windows import SortedRows, some_rows
 
 SELF_LOGIT = -1e5
 """Finite, so that a token attends to itself when it may attend to nothing else."""
@@ -29,7 +29,6 @@ SHORTEST = 1e-6
 
 HIDDEN = -1e25
 """Logit of a hidden key: below every other one, and finite even times 2^31, so that no difference is NaN."""
-
 
 TOKENS_OF_PRODUCT = 512
 """Tokens whose heads are multiplied with their gradient at a time."""
@@ -53,7 +52,7 @@ class _ChunkedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, parts: Tensor, layout: Layout, rules: Rules) -> Tensor:
         B, T, _, H, E = parts.shape
-        scratch = _Scratch(parts)
+        scratch = _scratch_for(parts)
         out = torch.empty(B, T, H, E, dtype=parts.dtype, device=parts.device)
         log_mass = torch.empty(B, H, T, dtype=scratch.dtype, device=parts.device)
         for rows in some_rows(B, H, T, rules, parts.device):
@@ -75,7 +74,7 @@ class _ChunkedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         parts, out, log_mass, *tensors = ctx.saved_tensors
-        layout, rules, scratch = Layout(*tensors), ctx.rules, _Scratch(parts)
+        layout, rules, scratch = Layout(*tensors), ctx.rules, _scratch_for(parts)
         B, T, _, H, E = parts.shape
         grad, grad_parts = grad.contiguous(), torch.empty_like(parts)
         along = _along(out, grad)
@@ -94,19 +93,8 @@ class _ChunkedAttention(torch.autograd.Function):
         return grad_parts, None, None
 
 
-class _Scratch:
-    """Memory that is used again: tensors asked for by one name share it."""
-
-    def __init__(self, like: Tensor) -> None:
-        self.dtype, self.device = torch.promote_types(like.dtype, torch.float32), like.device
-        self._held: dict[str, Tensor] = {}
-
-    def __call__(self, name: str, *size: int) -> Tensor:
-        """Return a tensor of `size` with any content; the one before under `name` is lost."""
-        n = math.prod(size)
-        if name not in self._held or len(self._held[name]) < n:
-            self._held[name] = torch.empty(n, dtype=self.dtype, device=self.device)
-        return self._held[name][:n].view(size)
+def _scratch_for(parts: Tensor) -> Scratch:
+    return Scratch(torch.promote_types(parts.dtype, torch.float32), parts.device)
 
 
 def _put(into: Tensor, rows: Tensor) -> None:
@@ -114,7 +102,7 @@ def _put(into: Tensor, rows: Tensor) -> None:
     into.copy_(rows.view(into.shape))
 
 
-def _attend(run: SortedRows, parts: Tensor, name: str, scratch: _Scratch) -> tuple[Tensor, Tensor]:
+def _attend(run: SortedRows, parts: Tensor, name: str, scratch: Scratch) -> tuple[Tensor, Tensor]:
     """Return the heads (n, T, E) of some rows by one round alone, as scratch `name`, and their log masses (n, T)."""
     query, keys, values = _load(run, parts, scratch)
     heads, log_mass = scratch("sorted heads", *query.shape), scratch("mass", *query.shape[:2], 1)
@@ -139,12 +127,12 @@ def _along(out: Tensor, grad: Tensor) -> Tensor:
     """Return the products (B, H, T) of heads and their gradient (B, T, H, E), in at least float32."""
     work = torch.promote_types(out.dtype, torch.float32)
     # Some tokens at a time: a product of the whole would be as large as the heads.
-    pieces = zip(out.split(TOKENS_OF_PRODUCT, 1), grad.split(TOKENS_OF_PRODUCT, 1), strict=True)
+    pieces = zip(torch.split(out, TOKENS_OF_PRODUCT, 1), torch.split(grad, TOKENS_OF_PRODUCT, 1), strict=True)
     return torch.cat([(heads.to(work) * of_heads).sum(-1) for heads, of_heads in pieces], dim=1).transpose(1, 2)
 
 
 def _attend_backward(
-    run: SortedRows, parts: Tensor, grad: Tensor, log_mass: Tensor, along: Tensor, scratch: _Scratch
+    run: SortedRows, parts: Tensor, grad: Tensor, log_mass: Tensor, along: Tensor, scratch: Scratch
 ) -> tuple[Tensor, Tensor]:
     """Return a round's gradients of query, also through its key, and of value in sorted order, (n L, E) each.
 
@@ -155,7 +143,7 @@ def _attend_backward(
     heads = run.gather(grad.unsqueeze(2), 0, scratch("heads", n_places, E)).view_as(query)
     log_mass, along = run.sort(log_mass, torch.inf), run.sort(along, 0.0)  # (G, m, 1) each
     grad_query = scratch("grad_query", *query.shape)
-    grad_key, grad_value = scratch("grad_pair", 2, run.cut.look_back + n_places, E).zero_()
+    grad_key, grad_value = scratch("grad_pair", 2, run.cut.look_back + n_places, E)
     for piece in run.pieces():
         weights = _scores(run, piece, query, keys, scratch).sub_(log_mass[piece]).exp2_()
         grad_weights = torch.bmm(heads[piece], values[piece].mT, out=scratch("grad_weights", *weights.shape))
@@ -168,7 +156,7 @@ def _attend_backward(
     return through_key.add_(grad_query.flatten(0, 1), alpha=1 / LOG2_E), run.own(grad_value)
 
 
-def _load(run: SortedRows, parts: Tensor, scratch: _Scratch) -> tuple[Tensor, Tensor, Tensor]:
+def _load(run: SortedRows, parts: Tensor, scratch: Scratch) -> tuple[Tensor, Tensor, Tensor]:
     """Return a run's queries (G, m, E) and the windows of its keys and values, (G, W, E) each."""
     cut = run.cut
     size = cut.look_back + run.places.numel(), parts.shape[-1]
@@ -179,13 +167,13 @@ def _load(run: SortedRows, parts: Tensor, scratch: _Scratch) -> tuple[Tensor, Te
     return cut.chunks(query[cut.look_back :]), cut.windows(key), cut.windows(value)
 
 
-def _scores(run: SortedRows, piece: slice, query: Tensor, keys: Tensor, scratch: _Scratch) -> Tensor:
-    """Return the logits (k, m, W) of some chunks."""
-    below = run.below(piece)
-    hidden = torch.mul(below, -HIDDEN, out=scratch("hidden", *below.shape))
-    k, m, W = len(hidden), run.cut.chunk, run.cut.width
-    scores = torch.baddbmm(hidden, query[piece], keys[piece].mT, out=scratch("scores", k, m, W))
-    _itself(scores, run).copy_(_itself(hidden.expand(k, m, W), run) + SELF_LOGIT * LOG2_E)
+def _scores(run: SortedRows, piece: slice, query: Tensor, keys: Tensor, scratch: Scratch) -> Tensor:
+    """Return the logits (k, m, W) of some chunks, to base 2 and as scratch "scores"."""
+    below = run.below(piece, scratch)
+    scores = scratch("scores", len(below), run.cut.chunk, run.cut.width).copy_(below)
+    itself = _itself(scores, run) * -HIDDEN + SELF_LOGIT * LOG2_E
+    torch.baddbmm(scores, query[piece], keys[piece].mT, beta=-HIDDEN, out=scores)
+    _itself(scores, run).copy_(itself)
     return scores
 
 
@@ -200,17 +188,21 @@ def _drop(weights: Tensor, run: SortedRows, piece: slice) -> Tensor:
 
 
 def _give(total: Tensor, run: SortedRows, piece: slice, scores: Tensor, rows: Tensor) -> None:
-    """Add `rows` (G, m, E) times `scores` (k, m, W) to the keys in `total` (look-back + n L, E)."""
+    """Add `rows` (G, m, E) times `scores` (k, m, W) to the keys in `total` (look-back + n L, E), piece after piece.
+
+    A piece is the first to give to its own chunks, so that `total` may hold anything before.
+    """
     look_back = run.cut.look_back
-    own = run.cut.chunks(total[look_back:])[piece]
-    torch.baddbmm(own, scores[:, :, look_back:].mT, rows[piece], out=own)
+    torch.bmm(scores[:, :, look_back:].mT, rows[piece], out=run.cut.chunks(total[look_back:])[piece])
     if look_back:
+        if piece.start == 0:
+            total[:look_back].zero_()
         before = run.cut.chunks(total[:-look_back])[piece]
         torch.baddbmm(before, scores[:, :, :look_back].mT, rows[piece], out=before)
 
 
 def _through_key(query: Tensor, grad_key: Tensor, scale: float) -> Tensor:
-    """Return the gradient of `query` (n L, E) through its key, which is the query at length `scale`; in `grad_key`."""
+    """Return the gradient of `query` (n L, E) through its key, the query at length `scale`; writes over `grad_key`."""
     norm = torch.linalg.vector_norm(query, dim=-1, keepdim=True)
     length = norm.clamp(min=SHORTEST)
     # A key shorter than 1 is no unit vector, but a multiple of its query.

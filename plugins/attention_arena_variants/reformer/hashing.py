@@ -17,6 +17,9 @@ from torch import Tensor
 DIRECT_BUCKETS = 128
 """Most buckets that one rotation assigns; more are the product of two, which costs 2 sqrt(b) axes instead of b."""
 
+AXES_AT_ONCE = {"cpu": 2**18}
+"""Tokens times axes in memory at a time: what fits the cache of one core; elsewhere a quarter of a gigabyte."""
+
 
 def choose_factors(n_buckets: int | None, max_length: int, bucket_size: int) -> tuple[int, ...]:
     """Return the even factors whose product is the number of buckets (b in the paper), one or two of them.
@@ -31,12 +34,17 @@ def choose_factors(n_buckets: int | None, max_length: int, bucket_size: int) -> 
         first = 2 * round(wanted**0.5 / 2)
         return first, 2 * math.ceil(wanted / (2 * first))
     if n_buckets < 2 or n_buckets % 2:
-        raise ValueError(f"n_buckets must be even and at least 2, got {n_buckets}")
+        lower = max(2, n_buckets - 1)
+        raise ValueError(
+            f"n_buckets must be even and at least 2, because an axis has two signs, got {n_buckets};"
+            f" set it to {lower} or {lower + 2}, or to null"
+        )
     if n_buckets <= DIRECT_BUCKETS:
         return (n_buckets,)
     if n_buckets % 4:
         raise ValueError(
-            f"n_buckets above {DIRECT_BUCKETS} must be a multiple of 4, a product of two even factors, got {n_buckets}"
+            f"n_buckets above {DIRECT_BUCKETS} must be a multiple of 4, a product of two even factors, got {n_buckets};"
+            f" set it to {n_buckets - 2} or {n_buckets + 2}, or to null"
         )
     quarter = n_buckets // 4
     first = next(divisor for divisor in range(math.isqrt(quarter), 0, -1) if quarter % divisor == 0)
@@ -58,15 +66,28 @@ def assign_buckets(query: Tensor, rotations: Tensor, factors: Sequence[int]) -> 
         # Half precision would flip buckets between near-equal axes.
         work = torch.promote_types(query.dtype, torch.float32)
         axes = rotations.to(query.device, work)
-        rotated = (query.to(work) @ axes.flatten(1)).view(*query.shape[:-1], *axes.shape[1:])  # (B, H, T, R, axes)
-        buckets = torch.zeros(rotated.shape[:-1], dtype=torch.int64, device=query.device)  # (B, H, T, R)
-        stride = 1
-        parts = torch.split(rotated, [factor // 2 for factor in factors], dim=-1)
-        for factor, part in zip(factors, parts, strict=True):
-            axis, negative = _nearest_axis(part)
-            buckets += stride * (axis + factor // 2 * negative)
-            stride *= factor
-        return buckets.transpose(-1, -2)
+        B, H, T, _ = query.shape
+        buckets = torch.empty(B, H, axes.shape[1], T, dtype=torch.int64, device=query.device)
+        at_once = AXES_AT_ONCE.get(query.device.type, 2**26)
+        n = max(1, at_once // (H * axes[0].numel()))
+        # What fits the cache takes a third of the time.
+        for tokens, found in zip(torch.split(query, n, 2), torch.split(buckets, n, 3), strict=True):
+            for heads, into in zip(tokens, found, strict=True):
+                into.copy_(_hash(heads.to(work), axes, factors).transpose(-1, -2))
+        return buckets
+
+
+def _hash(query: Tensor, axes: Tensor, factors: Sequence[int]) -> Tensor:
+    """Return the bucket ids (H, n, R) of `query` (H, n, E), given all rounds' `axes` (E, R, half the factors' sum)."""
+    rotated = torch.bmm(query, axes.flatten(1).expand(len(query), -1, -1))
+    rotated = rotated.view(*query.shape[:2], *axes.shape[1:])  # (H, n, R, axes)
+    buckets = torch.zeros(rotated.shape[:-1], dtype=torch.int64, device=query.device)
+    stride = 1
+    for factor, part in zip(factors, torch.split(rotated, [factor // 2 for factor in factors], -1), strict=True):
+        axis, negative = _nearest_axis(part)
+        buckets += stride * (axis + factor // 2 * negative)
+        stride *= factor
+    return buckets
 
 
 def _nearest_axis(rotated: Tensor) -> tuple[Tensor, Tensor]:

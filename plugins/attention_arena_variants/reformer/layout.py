@@ -58,17 +58,27 @@ def lay_out(
     buckets lie `rules.reach` + 1 apart.
     """
     order = sort_by_bucket(buckets)
-    # Of two codes' difference, a negative one must stay apart from `reach` when its sign bit is dropped.
-    largest = buckets.shape[-1] + (rules.reach + 1) * (n_buckets + 1)
-    small = torch.int16 if largest < 2**15 else torch.int32
+    small = smallest_code(buckets.shape[-1], n_buckets, rules)
     code = None
-    if rules.coded or (rules.duplicate_correction and buckets.shape[2] > 1):
+    if is_coded(rules, buckets.shape[2]):
         rank = invert(order)
         code = rank if ranked else rank // rules.chunk
         if rules.coded:
             code = code + (rules.reach + 1) * buckets.long()
         code = code.to(small)
     return Layout(order.to(small), code, valid, kept)
+
+
+def is_coded(rules: Rules, n_hashes: int) -> bool:
+    """Return whether any code is read."""
+    return rules.coded or (rules.duplicate_correction and n_hashes > 1)
+
+
+def smallest_code(length: int, n_buckets: int, rules: Rules) -> torch.dtype:
+    """Return the smallest integer type for positions and codes of `length` tokens."""
+    # Of two codes' difference, a negative one must stay apart from `reach` when its sign bit is dropped.
+    largest = length + (rules.reach + 1) * (n_buckets + 1)
+    return torch.int16 if largest < 2**15 else torch.int32
 
 
 def sort_by_bucket(buckets: Tensor) -> Tensor:

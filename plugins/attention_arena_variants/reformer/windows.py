@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attention_arena_variants.reformer.layout import Layout, Rules, invert
+from attention_arena_variants.reformer.scratch import Scratch
 
 TOKENS_AT_ONCE = {"cpu": 2**13}
 """Tokens sorted at a time, in whole rows; elsewhere 2^22."""
@@ -54,7 +55,7 @@ class Cut(NamedTuple):
 
     def chunks(self, x: Tensor) -> Tensor:
         """Return `x` (n L, ...) as a view (G, m, ...)."""
-        return x.unflatten(0, (-1, self.chunk))
+        return torch.unflatten(x, 0, (-1, self.chunk))
 
     def windows(self, x: Tensor) -> Tensor:
         """Return `x` (look-back + n L, ...) as a view (G, W, ...) of overlapping windows."""
@@ -134,11 +135,11 @@ class SortedRows:
     def unsort(self, x: Tensor, into: Tensor | None = None) -> Tensor:
         """Return `x` (n L, ...) by position, (n, T, ...), in the memory of `into` where it is given."""
         found = torch.index_select(x, 0, self.ranks, out=None if into is None else into.flatten(0, 1))
-        return found.unflatten(0, (-1, self.length))
+        return torch.unflatten(found, 0, (-1, self.length))
 
     def own(self, x: Tensor) -> Tensor:
         """Return `x` (look-back + n L, E) with what stands in front added where it was taken from, (n L, E)."""
-        front, own = x.split([self.cut.look_back, len(x) - self.cut.look_back])
+        front, own = x[: self.cut.look_back], x[self.cut.look_back :]
         own[len(own) - self.cut.look_back :] += front
         return own
 
@@ -149,17 +150,20 @@ class SortedRows:
         for start in range(0, n_chunks, k):
             yield slice(start, min(start + k, n_chunks))
 
-    def below(self, piece: slice) -> Tensor:
+    def below(self, piece: slice, scratch: Scratch) -> Tensor:
         """Return 0 where the queries of some chunks may attend and less elsewhere, integers (k, m or 1, W)."""
         of_query, of_key = (x[piece] for x in self.positions)
-        below = of_query - of_key if self.rules.causal else self.length - 1 - of_key
+        size = len(of_key), self.cut.chunk, self.cut.width
+        whole, near, other = (scratch(name, *size, dtype=of_key.dtype) for name in ("below", "near", "other"))
+        below = torch.sub(of_query, of_key, out=whole) if self.rules.causal else self.length - 1 - of_key
         if self.own_codes is not None:
-            below = torch.minimum(below, self.rules.reach - self._behind(self.own_codes, piece))
+            behind = self._behind(self.own_codes, piece, near)
+            below = torch.minimum(below, behind.neg_().add_(self.rules.reach), out=whole)
         if self.earlier_codes:
-            nearest = self._behind(self.earlier_codes[0], piece)
+            nearest = self._behind(self.earlier_codes[0], piece, near)
             for codes in self.earlier_codes[1:]:
-                torch.minimum(nearest, self._behind(codes, piece), out=nearest)
-            below = torch.minimum(below, nearest.sub_(self.rules.reach + 1))
+                torch.minimum(nearest, self._behind(codes, piece, other), out=nearest)
+            below = torch.minimum(below, nearest.sub_(self.rules.reach + 1), out=whole)
         return below.clamp_(max=0)
 
     def kept_in(self, piece: slice) -> Tensor:
@@ -191,9 +195,9 @@ class SortedRows:
         code = self._of_round(layout.code, r).gather(1, self.places).flatten()  # (n L)
         return self.cut.chunks(code).unsqueeze(-1), self.cut.windows(self.cut.look_back_from(code)).unsqueeze(1)
 
-    def _behind(self, codes: tuple[Tensor, Tensor], piece: slice) -> Tensor:
+    def _behind(self, codes: tuple[Tensor, Tensor], piece: slice, into: Tensor) -> Tensor:
         """Return how far the codes of keys are below those of queries (k, m, W); above `reach` where they are not."""
-        difference = codes[0][piece] - codes[1][piece]
+        difference = torch.sub(codes[0][piece], codes[1][piece], out=into)
         if self.rules.wrap:
             return difference.remainder_(self.cut.n_chunks)
         # Without its sign bit a negative difference is large.
