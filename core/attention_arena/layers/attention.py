@@ -98,7 +98,8 @@ class HeadAttention(Attention):
     def _heads(self, x: Tensor, offset: int) -> tuple[Tensor, Tensor, Tensor]:
         B, T, D = x.shape
         parts = self.project_in(x).view(B, T, 3, self.n_heads, D // self.n_heads)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # (B, H, T, E) each
+        # Taken apart first, so that backward puts the gradients together in the order of the projection.
+        query, key, value = (part.transpose(1, 2) for part in parts.unbind(2))  # (B, H, T, E) each
         if self.rotary:
             query, key = rotate(query, offset), rotate(key, offset)
         return query, key, value

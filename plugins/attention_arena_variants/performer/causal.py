@@ -145,7 +145,8 @@ class _Causal(torch.autograd.Function):
                     heads, inverse_here = divide(sums, rules.least)
                     put(out[rows], span, heads)
                     put(inverse[rows], span, inverse_here)
-                    pasts.append(befores)
+                    if any(ctx.needs_input_grad):
+                        pasts.append(befores)
         ctx.save_for_backward(query, key, value, valid, directions, out, inverse, log_scale, *pasts)
         ctx.rules, ctx.walk = rules, walk
         return out
@@ -177,7 +178,8 @@ class _Causal(torch.autograd.Function):
                         else here.new_full((len(here), 1, 1), lowest(work))
                     )
                     decays = _decays(take(log_scale[rows], span, work), gauge, C)
-                    of_sums = _chunks(divide_back(*(take(x[rows], span, work) for x in (grad, out, inverse)), least), C)
+                    of_out, mixed, inverse_here = (take(x[rows], span, work) for x in (grad, out, inverse))
+                    of_sums = _chunks(divide_back(of_out, mixed, inverse_here, least), C)
                     pairs = torch.bmm(q, k.mT).mul_(decays.pair)
                     of_pairs = torch.bmm(of_sums, v.mT).mul_(decays.pair)
                     of_past = of_sums * decays.past

@@ -27,7 +27,8 @@ class Walk(NamedTuple):
 def plan_walk(query: Tensor, M: int, chunk: int | None = None) -> Walk:
     """Return the pieces in which to compute `M` features of `query` (B, H, T, E).
 
-    With `chunk` each piece is a whole number of chunks, and what remains of the sequence is a piece of its own.
+    With `chunk` each piece is a whole number of chunks, half as long because queries and keys have features at a time;
+    what remains of the sequence is a piece of its own.
     """
     B, H, T, _ = query.shape
     at_once = FEATURES_AT_ONCE.get(query.device.type, 2**26)
@@ -35,7 +36,8 @@ def plan_walk(query: Tensor, M: int, chunk: int | None = None) -> Walk:
         n_positions = max(SHORTEST_PIECE, at_once // (B * H * M))
         whole = T
     else:
-        n_positions = chunk * max(1, SHORTEST_PIECE // chunk, at_once // (B * H * M * chunk))
+        at_once //= 2
+        n_positions = chunk * max(1, SHORTEST_PIECE // (2 * chunk), at_once // (B * H * M * chunk))
         whole = T - T % chunk
     n_sequences = max(1, at_once // (H * M * min(n_positions, T)))
     rest = [slice(whole, T)] if whole < T else []

@@ -34,17 +34,23 @@ class FeatureMap(ABC):
     """Features may be negative or zero, so that a denominator may be too."""
     n_per_weight = 1
     """Features of one row of `weights`."""
+    weights_per_direction = 1
+    """Rows of `weights` of one direction."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
 
     def weights(self, directions: Tensor) -> Tensor:
-        """Return what tokens are multiplied by (H, M / n_per_weight, E), of directions (H, m, E); H may be 1."""
+        """Return what tokens are multiplied by, rows (H, M / n_per_weight, E) of directions (H, m, E); H may be 1."""
         return directions * self.scale
+
+    def log_scale(self, x: Tensor) -> Tensor:
+        """Return the logarithm (..., 1) of the size that features of `x` (..., E) grow to, where they are signed."""
+        return torch.zeros_like(x[..., :1])
 
     @abstractmethod
     def phi(self, x: Tensor, directions: Tensor) -> Tensor:
-        """Return phi(x) (..., T, M) of `x` (..., T, E) and directions (..., m, E), as the paper writes it."""
+        """Return the paper's features (..., T, M) of `x` (..., T, E) under directions (..., m, E)."""
 
     @abstractmethod
     def stable(self, x: Tensor, weights: Tensor) -> Features:
@@ -73,7 +79,13 @@ class Exponential(FeatureMap):
     def __init__(self, scale: float, *, mirrored: bool = False, quadratic: bool = True, eps: float = 0.0) -> None:
         super().__init__(scale)
         self.mirrored, self.eps = mirrored, eps
+        self.weights_per_direction = 2 if mirrored else 1
         self.curvature = scale**2 if quadratic else 0.0
+
+    @property
+    def as_mixture(self) -> bool:
+        """Attention can be computed as a mixture of what the features hold."""
+        return not self.eps
 
     def weights(self, directions: Tensor) -> Tensor:
         """Return directions (H, M, E), with their opposites where features are mirrored."""
@@ -87,14 +99,13 @@ class Exponential(FeatureMap):
     def phi(self, x: Tensor, directions: Tensor) -> Tensor:
         """Return (exp(W x - |x|^2 / 2) + eps) / sqrt(M)."""
         exponent = x @ self.weights(directions).mT + self.norm_term(x)
-        return (exponent.exp() + self.eps) * exponent.shape[-1] ** -0.5
+        return torch.mul(exponent.exp() + self.eps, exponent.shape[-1] ** -0.5)
 
     def stable(self, x: Tensor, weights: Tensor) -> Features:
         """Return features that sum to 1, or with eps are at most 2; inner is the part that depends on `x`."""
         if self.eps:
             return self.stable_and_scale(x, weights)[0]
-        exponent = torch.bmm(x, weights.mT)
-        values = torch.softmax(exponent, -1, out=exponent)
+        values = _softmax_over(torch.bmm(x, weights.mT))
         return Features(values, values)
 
     def stable_and_scale(self, x: Tensor, weights: Tensor) -> tuple[Features, Tensor]:
@@ -102,12 +113,12 @@ class Exponential(FeatureMap):
         exponent, norm_term = torch.bmm(x, weights.mT), self.norm_term(x)
         highest = exponent.amax(-1, keepdim=True)
         if self.eps:
-            log_scale = highest.add_(norm_term).clamp_(min=math.log(self.eps))
-            inner = exponent.add_(norm_term - log_scale).exp_()
+            log_scale = (highest + norm_term).clamp(min=math.log(self.eps))
+            inner = (exponent + (norm_term - log_scale)).exp_()
             return Features(inner + (math.log(self.eps) - log_scale).exp_(), inner), log_scale
-        values = torch.softmax(exponent, -1, out=exponent)
+        values = _softmax_over(exponent)
         # The largest of a softmax is one over its sum of exponentials.
-        log_scale = highest.add_(norm_term).sub_(values.amax(-1, keepdim=True).log_())
+        log_scale = highest + norm_term - values.amax(-1, keepdim=True).log()
         return Features(values, values), log_scale
 
     def pull(self, x: Tensor, weights: Tensor, features: Features, grad: Tensor) -> Tensor:
@@ -125,7 +136,7 @@ class Trigonometric(FeatureMap):
     def phi(self, x: Tensor, directions: Tensor) -> Tensor:
         """Return exp(|x|^2 / 2) [sin W x, cos W x] / sqrt(m)."""
         projected = x @ self.weights(directions).mT
-        return self._log_scale(x).exp() * _sine_and_cosine(projected) * projected.shape[-1] ** -0.5
+        return torch.mul(self.log_scale(x).exp() * _sine_and_cosine(projected), projected.shape[-1] ** -0.5)
 
     def stable(self, x: Tensor, weights: Tensor) -> Features:
         """Return sines and cosines."""
@@ -134,7 +145,7 @@ class Trigonometric(FeatureMap):
 
     def stable_and_scale(self, x: Tensor, weights: Tensor) -> tuple[Features, Tensor]:
         """Return sines and cosines, and |x|^2 / 2."""
-        return self.stable(x, weights), self._log_scale(x)
+        return self.stable(x, weights), self.log_scale(x)
 
     def pull(self, x: Tensor, weights: Tensor, features: Features, grad: Tensor) -> Tensor:
         """Return the gradient of `x`."""
@@ -143,8 +154,14 @@ class Trigonometric(FeatureMap):
         along = grad.mul_(features.inner).sum(-1, keepdim=True)
         return grad_x.addcmul_(x, along, value=self.scale**2)
 
-    def _log_scale(self, x: Tensor) -> Tensor:
+    def log_scale(self, x: Tensor) -> Tensor:
+        """Return |x|^2 / 2 (..., 1) of `x` (..., E): the logarithm of the length of phi(x)."""
         return x.square().sum(-1, keepdim=True).mul_(self.scale**2 / 2)
+
+
+def _softmax_over(exponent: Tensor) -> Tensor:
+    """Return the softmax of `exponent` (N, C, M) over its features, in its place where no gradient is recorded."""
+    return exponent.softmax(-1) if torch.is_grad_enabled() else torch.softmax(exponent, -1, out=exponent)
 
 
 def _sine_and_cosine(projected: Tensor) -> Tensor:
@@ -161,7 +178,7 @@ class Pointwise(FeatureMap):
     def phi(self, x: Tensor, directions: Tensor) -> Tensor:
         """Return (f(W x) + eps) / sqrt(m)."""
         projected = x @ self.weights(directions).mT
-        return (self.function(projected) + self.eps) * projected.shape[-1] ** -0.5
+        return torch.mul(self.function(projected) + self.eps, projected.shape[-1] ** -0.5)
 
     def stable(self, x: Tensor, weights: Tensor) -> Features:
         """Return the features as they are; inner is what the function was taken of."""
@@ -170,7 +187,7 @@ class Pointwise(FeatureMap):
 
     def stable_and_scale(self, x: Tensor, weights: Tensor) -> tuple[Features, Tensor]:
         """Return the features, and 0."""
-        return self.stable(x, weights), torch.zeros_like(x[..., :1])
+        return self.stable(x, weights), self.log_scale(x)
 
     def pull(self, x: Tensor, weights: Tensor, features: Features, grad: Tensor) -> Tensor:
         """Return the gradient of `x`."""
@@ -178,6 +195,14 @@ class Pointwise(FeatureMap):
             projected = features.inner.detach().requires_grad_()
             (grad_projected,) = torch.autograd.grad(self.function(projected), projected, grad)
         return torch.bmm(grad_projected, weights)
+
+
+def _elu_plus_one(x: Tensor) -> Tensor:
+    return functional.elu(x) + 1
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
 
 
 class Pointwises(NamedTuple):
@@ -190,11 +215,11 @@ class Pointwises(NamedTuple):
 FUNCTIONS = {
     "relu": Pointwises(torch.relu, signed=False),
     "gelu": Pointwises(functional.gelu, signed=True),
-    "elu": Pointwises(lambda x: functional.elu(x) + 1, signed=False),
+    "elu": Pointwises(_elu_plus_one, signed=False),
     "sigmoid": Pointwises(torch.sigmoid, signed=False),
     "abs": Pointwises(torch.abs, signed=False),
     "tanh": Pointwises(torch.tanh, signed=True),
     "cos": Pointwises(torch.cos, signed=True),
-    "identity": Pointwises(lambda x: x, signed=True),
+    "identity": Pointwises(_identity, signed=True),
 }
 """Pointwise functions of the general kernel by name; `exp` is `Exponential` without its quadratic term."""

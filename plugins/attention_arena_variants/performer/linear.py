@@ -29,7 +29,7 @@ from attention_arena_variants.performer.chunks import (
 from attention_arena_variants.performer.features import FeatureMap
 
 TINY = 1e-30
-"""Least denominator of features that cannot be negative: a guard against the ends of float32's range alone."""
+"""Least denominator of features that are never negative: a guard against the ends of float32's range alone."""
 
 
 class Rules(NamedTuple):
@@ -37,14 +37,15 @@ class Rules(NamedTuple):
 
     kernel: FeatureMap
     least: float
-    """Least absolute denominator."""
+    """Least absolute denominator, of features as `FeatureMap.stable` gives them."""
     chunk: int = 0
     """Tokens whose pairs a causal form computes one by one."""
 
-
-def rules_for(kernel: FeatureMap, min_denominator: float, chunk: int = 0) -> Rules:
-    """Return rules in which `min_denominator` binds only features that may be negative or zero."""
-    return Rules(kernel, min_denominator if kernel.signed else TINY, chunk)
+    @classmethod
+    def of(cls, kernel: FeatureMap, m: int, min_denominator: float, chunk: int = 0) -> Rules:
+        """Return rules in which `min_denominator` binds only features, of `m` directions, that may be negative."""
+        # Stable features are not divided by sqrt(m), so that their products are m times the kernel.
+        return cls(kernel, m * min_denominator if kernel.signed else TINY, chunk)
 
 
 def lowest(dtype: torch.dtype) -> float:
@@ -140,7 +141,8 @@ class _Linear(torch.autograd.Function):
                 for chunk in positions:
                     q = take(query[rows], chunk, work)
                     features = kernel.stable(q, here)
-                    of_sums = divide_back(*(take(x[rows], chunk, work) for x in (grad, out, inverse)), least)
+                    of_out, mixed, inverse_here = (take(x[rows], chunk, work) for x in (grad, out, inverse))
+                    of_sums = divide_back(of_out, mixed, inverse_here, least)
                     of_total.baddbmm_(features.values.mT, of_sums)
                     put(of_query, chunk, kernel.pull(q, here, features, torch.bmm(of_sums, total.mT)))
                 for chunk in positions:

@@ -20,20 +20,30 @@ def draw_directions(distribution: Distribution, m: int, E: int, generator: torch
     """Return `m` directions (m, E) in float64 on the CPU, drawn from `generator`."""
     if distribution == "iid":
         return _gaussian(m, E, generator)
-    units = torch.cat([_haar(E, generator) for _ in range(math.ceil(m / E))])[:m]
+    units = _haar(math.ceil(m / E), E, generator).flatten(0, 1)[:m]
     if distribution == "regularised":
-        return units * math.sqrt(E)
+        return units.mul_(math.sqrt(E))
     # As long as independent Gaussian vectors, so that each direction by itself is one.
-    return units * _gaussian(m, E, generator).norm(dim=-1, keepdim=True)
+    return units.mul_(_gaussian(m, E, generator).norm(dim=-1, keepdim=True))
 
 
-def _haar(E: int, generator: torch.Generator) -> Tensor:
-    """Return an orthogonal matrix (E, E), uniform over all of them.
+def draw_sets(n: int, distribution: Distribution, m: int, E: int, generator: torch.Generator) -> Tensor:
+    """Return `n` independent draws (n, m, E) of `draw_directions`."""
+    return torch.stack([draw_directions(distribution, m, E, generator) for _ in range(n)])
+
+
+def no_projection(E: int, generator: torch.Generator) -> Tensor:
+    """Return the axes (1, E, E), under which features are functions of the head itself; nothing is drawn."""
+    return torch.eye(E, dtype=torch.float64, device="cpu").unsqueeze(0)
+
+
+def _haar(n: int, E: int, generator: torch.Generator) -> Tensor:
+    """Return `n` orthogonal matrices (n, E, E), uniform over all of them.
 
     QR alone is not uniform: it fixes signs, and so the half space of the first row.
     """
-    orthogonal, triangle = torch.linalg.qr(_gaussian(E, E, generator))
-    return (orthogonal * triangle.diagonal().sign()).T
+    orthogonal, triangle = torch.linalg.qr(_gaussian(n * E, E, generator).view(n, E, E))
+    return torch.mul(orthogonal, triangle.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)).mT
 
 
 def _gaussian(m: int, E: int, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,34 @@
+"""What one layer of Performer costs by formula: linear in tokens, whatever the form.
+
+Letters beside the usual ones: R rows of weights, M features, C tokens of a causal chunk.
+"""
+
+from __future__ import annotations
+
+import math
+
+from attention_arena.variant import LayerCost, ModelShape
+
+FLOAT = 4
+"""Bytes."""
+
+
+def layer_cost(shape: ModelShape, length: int, R: int, M: int, *, as_mixture: bool, chunk: int) -> LayerCost:
+    """Return the cost of a layer of `R` rows of weights and `M` features on `length` tokens, none of them padding.
+
+    `as_mixture`: bidirectional, in the form of two softmaxes; else sums have one column more, of the denominator.
+    """
+    D, E, H, T = shape.d_model, shape.d_head, shape.n_heads, length
+    columns = E if as_mixture else E + 1
+    products = 4 * T * D**2 + H * T * (2 * R * E + 2 * M * columns)  # projections; features and what they are summed to
+    floats = 5 * T * D  # input, query, key and value, heads
+    if shape.positions == "rotary":
+        floats += 2 * T * (D + E)  # rotated query and key, sines and cosines
+    floats += H * T * (1 if as_mixture else 2)  # masses of queries, or inverse denominators and scales of keys
+    n_totals = 1
+    if shape.causal:
+        C = min(chunk, T)
+        products += H * T * C * (M + columns)  # pairs inside chunks
+        n_totals = math.ceil(T / C)
+    floats += H * n_totals * M * (E + 1)
+    return LayerCost(2.0 * products, FLOAT * floats)
