@@ -7,7 +7,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attention_arena.layers import Blocks, Everything, Gathered, Part, Residues, attend_union, union
+from attention_arena.layers import (
+    Blocks,
+    Everything,
+    Gathered,
+    Part,
+    Residues,
+    Windows,
+    attend_projected,
+    attend_union,
+    union,
+)
 from attention_arena.measures.flops import count_flops
 
 B, H, T, E = 2, 3, 24, 8
@@ -24,6 +34,13 @@ CASES: dict[str, tuple[list[Part], Tensor]] = {
             Part(Blocks(4, start=8), Blocks(4, stop=T - 8), UP_TO.mT),
         ],
         (DISTANCE >= 0) & (DISTANCE <= 8),
+    ),
+    "runs": (
+        [
+            Part(Blocks(4, stop=4), Blocks(4, stop=4), UP_TO),
+            Part(Blocks(4, start=4), Windows(8, 4, 0, T), torch.ones(4, 8, dtype=torch.bool).tril(4)[None, None]),
+        ],
+        (DISTANCE >= 0) & (POSITIONS[:, None] // 4 - POSITIONS // 4 <= 1),
     ),
     "residues": ([Part(Residues(6), Residues(6), UP_TO)], (DISTANCE >= 0) & (DISTANCE % 6 == 0)),
     "gathered": (
@@ -75,6 +92,26 @@ def test_the_union_is_one_softmax(kernel: str, name: str, dtype: torch.dtype, to
     of_dense = torch.autograd.grad(expected, dense_inputs, weights)
     for gradient, reference in zip(of_found, of_dense, strict=True):
         torch.testing.assert_close(gradient.double(), reference, rtol=0, atol=3 * tolerance)
+
+
+@pytest.mark.parametrize("name", ["blocks", "window", "residues"])
+def test_what_tiles_the_sequence_may_be_written(kernel: str, name: str) -> None:
+    """The first part of these names each token once; so the same, in heads apart and in one tensor."""
+    parts, _ = CASES[name]
+    weights = torch.randn(B, H, T, E, dtype=torch.float64)
+    inputs = heads(torch.float64)
+    expected = attend_union(*inputs, parts)
+    of_expected = torch.autograd.grad(expected, inputs, weights)
+    found = attend_union(*inputs, parts, n_tiling=1)
+    assert torch.equal(found, expected)
+    for gradient, reference in zip(torch.autograd.grad(found, inputs, weights), of_expected, strict=True):
+        assert torch.equal(gradient, reference)
+    for n_tiling in (0, 1):
+        projected = torch.stack([x.transpose(1, 2) for x in inputs], dim=2).detach().requires_grad_()
+        found = attend_projected(projected, parts, n_tiling=n_tiling)
+        assert torch.equal(found, expected.transpose(1, 2))
+        (gradient,) = torch.autograd.grad(found, projected, weights.transpose(1, 2))
+        assert torch.equal(gradient, torch.stack([x.transpose(1, 2) for x in of_expected], dim=2))
 
 
 def test_gradients_agree_with_differences(kernel: str) -> None:
@@ -153,6 +190,7 @@ def test_flops_of_the_fused_kernel_are_counted() -> None:
     assert count_flops(lambda: attend_union(*inputs, parts).sum().backward()) == 7 * products
 
 
-def test_chosen_positions_are_never_queries() -> None:
+@pytest.mark.parametrize("queries", [Gathered(torch.zeros(B, 1, dtype=torch.int64)), Windows(8, 4, 0, T)])
+def test_positions_chosen_twice_are_never_queries(queries: Gathered | Windows) -> None:
     with pytest.raises(TypeError, match="never its queries"):
-        attend_union(*heads(torch.float32), [Part(Gathered(torch.zeros(B, 1, dtype=torch.int64)), Everything())])
+        attend_union(*heads(torch.float32), [Part(queries, Everything())])

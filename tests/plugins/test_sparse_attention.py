@@ -91,6 +91,26 @@ def test_s1_heads_and_gradients_equal_the_masked_softmax(options: dict[str, Any]
 
 @ALL_SETTINGS
 @DIRECTIONS
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.usefixtures("small_pieces")
+def test_layers_attend_as_their_heads_do(options: dict[str, Any], causal: bool, padded: bool) -> None:
+    """Where query, key and value stay in one tensor and where they do not."""
+    attention = layer(1, causal=causal, **options).double()
+    valid = ragged(3, 37) if padded else None
+    x = torch.randn(3, 37, 32, generator=torch.Generator().manual_seed(3), dtype=torch.float64).requires_grad_()
+    parts = attention.project_in(x).view(3, 37, 3, 4, 8).permute(2, 0, 3, 1, 4)
+    heads_first = attend_plainly(attention, list(parts), valid)
+    expected = attention.project_out(heads_first.transpose(1, 2).flatten(2))
+    results = [
+        (hidden, *torch.autograd.grad(hidden.sin().sum(), [x, *attention.parameters()]))
+        for hidden in (attention(x, Context(valid)).hidden, expected)
+    ]
+    for fast, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=0, atol=1e-10)
+
+
+@ALL_SETTINGS
+@DIRECTIONS
 def test_s1_holds_in_lower_precision(options: dict[str, Any], causal: bool) -> None:
     """To what a dtype can hold: about 1e-6 in float32; bfloat16 has 8 bits, and heads of order 1."""
     attention = layer(1, causal=causal, max_length=300, **options)

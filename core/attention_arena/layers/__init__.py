@@ -5,7 +5,16 @@ from attention_arena.layers.feed_forward import FeedForward
 from attention_arena.layers.inputs import require_input
 from attention_arena.layers.positions import rotate, sinusoids
 from attention_arena.layers.stack import Stack
-from attention_arena.layers.union import Blocks, Everything, Gathered, Part, Residues, attend_union
+from attention_arena.layers.union import (
+    Blocks,
+    Everything,
+    Gathered,
+    Part,
+    Residues,
+    Windows,
+    attend_projected,
+    attend_union,
+)
 
 __all__ = [
     "Attention",
@@ -18,6 +27,8 @@ __all__ = [
     "Part",
     "Residues",
     "Stack",
+    "Windows",
+    "attend_projected",
     "attend_union",
     "require_input",
     "rotate",

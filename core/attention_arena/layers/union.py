@@ -29,7 +29,7 @@ class Layout(Protocol):
         """Return the tokens of `x` (B, T, H, C) as (N, P, H, C); a view where strides allow it."""
 
     def put(self, total: Tensor, part: Tensor) -> None:
-        """Write `part` (N, P, H, C) over the tokens of `total` (B, T, H, C) that `take` reads; for queries alone."""
+        """Write `part` (N, P, H, C) over the tokens of `total` (B, T, H, C) that `take` reads, each of them once."""
 
     def give(self, total: Tensor, part: Tensor) -> None:
         """Add `part` (N, P, H, C) to the tokens of `total` (B, T, H, C) that `take` reads."""
@@ -57,6 +57,36 @@ class Blocks:
 
     def _blocks(self, x: Tensor) -> Tensor:
         return torch.unflatten(x[:, self.start : self.stop], 1, (-1, self.size))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Runs of `size` positions, as keys: one at every `step` from `start` on, the last ending at `stop`.
+
+    `step` must divide `size`, so that runs overlap in whole steps. N = B runs.
+    """
+
+    size: int
+    step: int
+    start: int
+    stop: int
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return runs (N, size, H, C)."""
+        runs = x[:, self.start : self.stop].unfold(1, self.size, self.step)  # (B, N / B, H, C, size)
+        return runs.movedim(-1, 2).flatten(0, 1)
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Refuse: what is written to one position twice has no meaning."""
+        raise TypeError("runs that overlap are keys of a part, never its queries")
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add runs (N, size, H, C)."""
+        runs = torch.unflatten(part, 0, (len(total), -1))
+        for first in range(0, self.size, self.step):
+            stop = self.stop - self.size + first + self.step
+            blocks = torch.unflatten(total[:, self.start + first : stop], 1, (-1, self.step))
+            blocks.add_(runs[:, :, first : first + self.step])
 
 
 @dataclass(frozen=True)
@@ -132,58 +162,91 @@ class Part(NamedTuple):
 
 
 def attend_union(
-    query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part], *, scale: float | None = None, dropout: float = 0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    parts: Sequence[Part],
+    *,
+    scale: float | None = None,
+    dropout: float = 0,
+    n_tiling: int = 0,
 ) -> Tensor:
     """Return heads (B, H, T, E): for each query one softmax over the keys of all its parts.
 
     Query, key and value are (B, H, T, E); keys and values may have another length. Scores are multiplied by `scale`
-    (None: 1 / sqrt(E)), and computed in at least float32. A query without any key gives zeros.
+    (None: 1 / sqrt(E)), and computed in at least float32. A query without any key gives zeros. The first `n_tiling`
+    parts, if any, name each token once as a query and once as a key; what they find is written, not added, which saves
+    a pass through memory.
     """
     factor = query.shape[-1] ** -0.5 if scale is None else scale
-    return _Union.apply(query, key, value, parts, factor, dropout)  # type: ignore[no-any-return, no-untyped-call]
+    heads = (x.transpose(1, 2) for x in (query, key, value))
+    found: Tensor = _Union.apply(parts, n_tiling, factor, dropout, *heads)  # type: ignore[no-untyped-call]
+    return found.transpose(1, 2)
+
+
+def attend_projected(projected: Tensor, parts: Sequence[Part], *, n_tiling: int = 0) -> Tensor:
+    """Return heads (B, T, H, E) of query, key and value in one tensor (B, T, 3, H, E), whose gradient is one too."""
+    factor = projected.shape[-1] ** -0.5
+    return _Union.apply(parts, n_tiling, factor, 0.0, projected)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Union(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part], scale: float, dropout: float
+        ctx: Any, parts: Sequence[Part], n_tiling: int, scale: float, dropout: float, *inputs: Tensor
     ) -> Tensor:
-        kernel: Kernel = FUSED if not dropout and FUSED.serves(query) else PlainKernel(dropout)
-        of_query, of_key, of_value = (x.transpose(1, 2) for x in (query, key, value))  # (B, T, H, E) each
-        work = torch.promote_types(query.dtype, torch.float32)
-        out = torch.zeros(of_query.shape, dtype=work, device=query.device)
+        of_query, of_key, of_value = _unpacked(inputs)  # (B, T, H, E) each
+        kernel: Kernel = FUSED if not dropout and FUSED.serves(of_query) else PlainKernel(dropout)
+        work = torch.promote_types(of_query.dtype, torch.float32)
+        out = _start(n_tiling, of_query.shape, work, of_query.device)
         log_mass = out.new_full((*out.shape[:3], 1), _hidden(work))  # (B, T, H, 1)
         rules = []
-        for part in parts:
+        for index, part in enumerate(parts):
             (q,), (k, v) = _heads_first(part.queries, of_query), _heads_first(part.keys, of_key, of_value)
-            mask, kept = _add_where(part.allowed, query.dtype), kernel.draw_kept(q, k)
+            mask, kept = _add_where(part.allowed, kernel.dtype(q)), kernel.draw_kept(q, k)
             rules += [mask, kept]
             found, mass = kernel.forward(q, k, v, mask, kept, scale)
-            _merge(out, log_mass, part.queries, found.transpose(1, 2), mass.transpose(1, 2).unsqueeze(-1))
+            found, mass = found.transpose(1, 2), mass.transpose(1, 2).unsqueeze(-1)
+            if index < n_tiling:
+                part.queries.put(out, found)
+                part.queries.put(log_mass, mass)
+            else:
+                _merge(out, log_mass, part.queries, found, mass)
         empty = log_mass < _hidden(work) / 2
         # Infinite mass turns every probability of an empty row to zero in backward.
         log_mass.masked_fill_(empty, torch.inf)
-        out = out.masked_fill_(empty, 0.0).to(query.dtype)
-        ctx.save_for_backward(query, key, value, out, log_mass, *rules)
-        ctx.kernel, ctx.scale = kernel, scale
+        out = out.masked_fill_(empty, 0.0).to(of_query.dtype)
+        ctx.save_for_backward(out, log_mass, *inputs, *rules)
+        ctx.kernel, ctx.scale, ctx.n_inputs, ctx.n_tiling = kernel, scale, len(inputs), n_tiling
         ctx.layouts = [(part.queries, part.keys) for part in parts]
-        return out.transpose(1, 2)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, out, log_mass, *rules = ctx.saved_tensors
-        inputs = [x.transpose(1, 2) for x in (query, key, value)]  # (B, T, H, E) each
-        totals = [torch.zeros(x.shape, dtype=log_mass.dtype, device=x.device) for x in inputs]
-        of_query, of_key, of_value = inputs
-        for (queries, keys), mask, kept in zip(ctx.layouts, rules[::2], rules[1::2], strict=True):
-            g, o, mass, q = _heads_first(queries, grad.transpose(1, 2), out, log_mass, of_query)
+        out, log_mass, *rest = ctx.saved_tensors
+        inputs, rules = rest[: ctx.n_inputs], rest[ctx.n_inputs :]
+        of_query, of_key, of_value = _unpacked(inputs)
+        totals = [_start(ctx.n_tiling, x.shape, log_mass.dtype, x.device) for x in inputs]
+        for index, (queries, keys) in enumerate(ctx.layouts):
+            mask, kept = rules[2 * index : 2 * index + 2]
+            g, o, mass, q = _heads_first(queries, grad, out, log_mass, of_query)
             k, v = _heads_first(keys, of_key, of_value)
             found = ctx.kernel.backward(g, o, mass, q, k, v, mask, kept, ctx.scale)
-            for total, layout, part in zip(totals, (queries, keys, keys), found, strict=True):
-                layout.give(total, part.transpose(1, 2))
-        grads = (total.transpose(1, 2).to(query.dtype) for total in totals)
-        return (*grads, None, None, None)
+            for total, layout, part in zip(_unpacked(totals), (queries, keys, keys), found, strict=True):
+                enter = layout.put if index < ctx.n_tiling else layout.give
+                enter(total, part.transpose(1, 2))
+        return (None, None, None, None, *(total.to(grad.dtype) for total in totals))
+
+
+def _unpacked(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return query, key and value (B, T, H, E), which may come in one tensor (B, T, 3, H, E)."""
+    return tensors[0].unbind(2) if len(tensors) == 1 else tensors
+
+
+def _start(n_tiling: int, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return what parts are entered into: zeros, unless some parts write all of it before others add."""
+    return (torch.empty if n_tiling else torch.zeros)(shape, dtype=dtype, device=device)
 
 
 def _heads_first(layout: Layout, *tensors: Tensor) -> list[Tensor]:
@@ -223,6 +286,10 @@ class FusedKernel:
         """Whether the operators exist and take these heads; `meta` counts as a CPU, so that its cost can be counted."""
         return query.device.type in ("cpu", "meta") and hasattr(torch.ops.aten, self.name)
 
+    def dtype(self, query: Tensor) -> torch.dtype:
+        """Return the type of its products: at least float32, because CPUs have no fast ones of half precision."""
+        return torch.promote_types(query.dtype, torch.float32)
+
     def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
         """Return None: the kernel drops nothing."""
         return None
@@ -232,6 +299,7 @@ class FusedKernel:
     ) -> tuple[Tensor, Tensor]:
         """Return heads (N, H, P, E) and log mass (N, H, P) of query (N, H, P, E), key and value (N, H, Q, E)."""
         attend = getattr(torch.ops.aten, self.name)
+        query, key, value = (x.to(self.dtype(x)) for x in (query, key, value))
         return attend(query, key, value, 0.0, False, attn_mask=mask, scale=scale)  # type: ignore[no-any-return]
 
     def backward(
@@ -248,8 +316,8 @@ class FusedKernel:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of query, key and value, given heads and log mass (N, H, P, 1) of the whole union."""
         attend = getattr(torch.ops.aten, self.name + "_backward")
-        heads = (grad, query, key, value, out, log_mass.squeeze(-1))
-        return attend(*heads, 0.0, False, attn_mask=mask, scale=scale)  # type: ignore[no-any-return]
+        heads = (x.to(self.dtype(x)) for x in (grad, query, key, value, out))
+        return attend(*heads, log_mass.squeeze(-1), 0.0, False, attn_mask=mask, scale=scale)  # type: ignore[no-any-return]
 
 
 FUSED = FusedKernel()
@@ -260,6 +328,10 @@ class PlainKernel:
 
     def __init__(self, dropout: float = 0.0) -> None:
         self.dropout = dropout
+
+    def dtype(self, query: Tensor) -> torch.dtype:
+        """Return the type of what masks add to scores."""
+        return query.dtype
 
     def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
         """Return which weights (N, H, P, Q) dropout keeps, bool; None without dropout."""

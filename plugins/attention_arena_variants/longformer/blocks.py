@@ -1,85 +1,63 @@
-"""Blocks of queries, and the softmax over the keys that each block reaches.
+"""Pieces of the sequence, blocks of queries in them, and the softmax over the keys that each block reaches.
 
-The scores of one block, for as many heads as fit a core's cache, are one product with the run of keys that the block
-reaches. Two triangles at the corners of the run lie outside the band; nothing else in it is in vain.
+The heads of a piece are copied, each one dense by itself: products then run at their best speed, and what they read
+and add to is in cache. The scores of one block, for as many heads as fit there too, are one product with the run of
+keys that the block reaches. Two triangles at the corners of the run lie outside the band; nothing else in it is in
+vain.
 
 Letters beside the usual ones: N layout rows (batch, times the residues of a dilation); R = N H rows of products,
-R' of them at once; P queries and Q keys of a block; G pinned tokens.
+R' of them at once; L queries and K keys of a piece; P queries and Q keys of a block; G pinned tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-SCORES_AT_ONCE = {"cpu": 2**19, "meta": 2**19}
-"""Scores of one product, by device: two such buffers stay in a core's cache."""
-SCORES_ON_ACCELERATORS = 2**26
-BLOCK = 64
-"""Queries of a block. Fewer make small products, more compute more keys outside the band."""
-BLOCK_ON_ACCELERATORS = 256
+from attention_arena_variants.longformer.layout import Band, Pinned, add_where, dense_rows, split
+
+CPUS = ("cpu", "meta")
+"""Devices with a small cache; `meta` counts as one, so that its cost can be counted."""
+SCORES_AT_ONCE, SCORES_ON_ACCELERATORS = 2**19, 2**26
+"""Scores of one product: on a CPU two such buffers stay in a core's cache."""
+BLOCK, BLOCK_ON_ACCELERATORS = 64, 256
+"""Queries of a block, or more where heads are few. Small ones make small products, large ones pairs out of the band."""
+PIECE, PIECE_ON_ACCELERATORS = 2**19, 2**40
+"""Numbers that the copied queries of a piece hold, about: memory is used again, while few keys are copied twice."""
 
 
-class Band(NamedTuple):
-    """Keys that a query sees by distance: itself, `before` positions back and `after` ahead."""
-
-    before: int
-    after: int
-
-    @property
-    def width(self) -> int:
-        """Positions of a whole band, less the query's own (w in the paper)."""
-        return self.before + self.after
-
-    def keys_of(self, queries: slice, T: int) -> slice:
-        """Return the run of keys that `queries` reach among T tokens."""
-        return slice(max(0, queries.start - self.before), min(T, queries.stop + self.after))
-
-
-class Pinned(NamedTuple):
-    """Tokens that queries see wherever they are, in the place of their key in the band.
-
-    - `marked` (N, T) bool: True at pinned tokens.
-    - `tokens` (N, G) int64: the pinned tokens of each layout row, counted through all N T tokens.
-    - `since` (N, G) int64: the first position of the row that sees the token; T for one that nobody sees.
-    """
-
-    marked: Tensor
-    tokens: Tensor
-    since: Tensor
-
-
-def choose_block(device: str) -> int:
-    """Return how many queries make a block on a type of device."""
-    return BLOCK if device in SCORES_AT_ONCE else BLOCK_ON_ACCELERATORS
-
-
-def split(T: int, size: int) -> Iterator[slice]:
-    """Yield T queries in blocks; the last may be shorter."""
-    for start in range(0, T, size):
-        yield slice(start, min(T, start + size))
+def choose_block(device: str, band: Band, H: int) -> int:
+    """Return how many queries make a block: more while its scores are few, and few of them outside the band."""
+    if device not in CPUS:
+        return BLOCK_ON_ACCELERATORS
+    block = BLOCK
+    while 8 * block <= band.width and 2 * block * (band.width + 2 * block) * H <= SCORES_AT_ONCE // 2:
+        block *= 2
+    return block
 
 
 class Cell(NamedTuple):
-    """Some rows of one block, and the run of keys that it reaches."""
+    """Some rows of products, one block of queries and the run of keys that it reaches, counted inside the piece."""
 
     rows: slice
     queries: slice
     keys: slice
 
 
-class Keys(NamedTuple):
-    """Keys (or values) of the rows: all tokens (R, T, E), and the pinned ones (R, G, E)."""
+class Piece(NamedTuple):
+    """Some layout rows, a run of their queries, and the run of keys that these reach."""
 
-    all: Tensor
-    pinned: Tensor | None
+    rows: slice
+    queries: slice
+    keys: slice
 
 
 class Walk:
-    """The blocks of one call, in the same order forward and backward, and the weights of each."""
+    """The pieces of one call, and how their queries see keys: the same forward and backward."""
 
     def __init__(
         self,
@@ -90,54 +68,29 @@ class Walk:
         dropout: float,
         seed: int,
     ) -> None:
-        N, self.T, _, H, E = projected.shape
-        device = projected.device
-        self.band, self.scale, self.dropout = band, E**-0.5, dropout
-        self.block = min(choose_block(device.type), self.T)
-        self.query, key, value = (rows_of(part) for part in projected.unbind(2))  # (R, T, E) each
+        self.projected, self.band, self.pinned, self.dropout = projected, band, pinned, dropout
+        self.T, E = projected.shape[1], projected.shape[4]
+        self.device, self.scale = projected.device, E**-0.5
+        self.on_cpu = self.device.type in CPUS
+        # CPUs have no fast products of half precision, accelerators have no fast ones of float32.
+        self.work = torch.promote_types(projected.dtype, torch.float32) if self.on_cpu else projected.dtype
+        self.block = min(choose_block(self.device.type, band, projected.shape[3]), self.T)
         self.n_pinned = 0 if pinned is None else pinned.tokens.shape[1]
-        picked = None if pinned is None else projected.flatten(0, 1)[pinned.tokens]  # (N, G, 3, H, E)
-        self.key = Keys(key, None if picked is None else rows_of(picked[:, :, 1]))
-        self.value = Keys(value, None if picked is None else rows_of(picked[:, :, 2]))
-        outside = torch.full((self.block, self.block), -torch.inf, dtype=projected.dtype, device=device)
+        self.hidden = None if valid is None else ~valid
+        if pinned is not None:
+            self.hidden = pinned.marked if self.hidden is None else self.hidden | pinned.marked
+        outside = torch.full((self.block, self.block), -torch.inf, dtype=self.work, device=self.device)
         self.too_early, self.too_late = outside.tril(-1), outside.triu(1)
-        hidden = _either(None if valid is None else ~valid, None if pinned is None else pinned.marked)
-        self.hidden = None if hidden is None else _spread(_add_where(hidden, projected.dtype), H)  # (R, 1, T)
-        self.since = None if pinned is None else _spread(pinned.since, H)  # (R, 1, G)
-        n_scores = self.block * (self.n_pinned + min(self.T, band.width + self.block))
-        at_once = SCORES_AT_ONCE.get(device.type, SCORES_ON_ACCELERATORS)
-        self.n_rows = min(N * H, max(1, at_once // n_scores))
-        self.buffer = projected.new_empty(self.n_rows * n_scores)
-        self.generator = torch.Generator(device).manual_seed(seed) if dropout else None
+        self.generator = torch.Generator(self.device).manual_seed(seed) if dropout else None
 
-    def cells(self) -> Iterator[Cell]:
-        """Yield the pieces of work, queries in order."""
-        for queries in split(self.T, self.block):
-            keys = self.band.keys_of(queries, self.T)
-            for start in range(0, len(self.query), self.n_rows):
-                yield Cell(slice(start, start + self.n_rows), queries, keys)
-
-    def weights(self, cell: Cell) -> Tensor:
-        """Return the softmax (R', P, G + Q) of some rows, pinned tokens first, in a buffer that the next call takes."""
-        query = self.query[cell.rows, cell.queries]
-        shape = (*query.shape[:2], self.n_pinned + cell.keys.stop - cell.keys.start)
-        scores = self.score(cell, query, self.key, shaped(self.buffer, shape), self.scale)
-        self._hide(cell, scores)
-        return torch.softmax(scores, -1, out=scores)
-
-    def score(self, cell: Cell, query: Tensor, keys: Keys, out: Tensor, scale: float = 1.0) -> Tensor:
-        """Write query (R', P, E) times keys, times `scale`, into `out` (R', P, G + Q), and return it."""
-        _multiply(query, keys.all[cell.rows, cell.keys].mT, out[..., self.n_pinned :], scale)
-        if keys.pinned is not None:
-            _multiply(query, keys.pinned[cell.rows].mT, out[..., : self.n_pinned], scale)
-        return out
-
-    def attend(self, cell: Cell, weights: Tensor, values: Keys, total: Tensor, scale: float = 1.0) -> None:
-        """Write weights (R', P, G + Q) times values, times `scale`, over the cell's queries in `total` (R, T, E)."""
-        out = total[cell.rows, cell.queries]
-        _multiply(weights[..., self.n_pinned :], values.all[cell.rows, cell.keys], out, scale)
-        if values.pinned is not None:
-            out.baddbmm_(weights[..., : self.n_pinned], values.pinned[cell.rows], alpha=scale)
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the pieces: several layout rows where they are short, in order of the queries where they are long."""
+        N, T, _, H, E = self.projected.shape
+        n_tokens = (PIECE if self.on_cpu else PIECE_ON_ACCELERATORS) // (H * E)
+        length = max(self.block, self.band.width, n_tokens) // self.block * self.block
+        for rows in split(N, max(1, n_tokens // T)):
+            for queries in split(T, length):
+                yield Piece(rows, queries, self.band.keys_of(queries, T))
 
     def draw_kept(self, weights: Tensor) -> Tensor | None:
         """Return what dropout multiplies `weights` with; None without dropout."""
@@ -146,56 +99,125 @@ class Walk:
         kept = torch.empty_like(weights).bernoulli_(1 - self.dropout, generator=self.generator)
         return kept.div_(1 - self.dropout)
 
+
+class Keys(NamedTuple):
+    """Keys (or values) of a piece: its run (R, K, E), and the pinned ones (R, G, E)."""
+
+    run: Tensor
+    pinned: Tensor | None
+
+
+class Desk:
+    """A piece laid out for its products: heads first and dense, in the type that products are computed in.
+
+    It takes memory once, and uses it for one piece after the other.
+    """
+
+    def __init__(self, walk: Walk) -> None:
+        self.walk = walk
+        self.memory: dict[str, Tensor] = {}
+
+    def lay_out(self, piece: Piece) -> None:
+        """Copy a piece's heads."""
+        walk, self.piece = self.walk, piece
+        of_rows = walk.projected[piece.rows]
+        query, key, value = of_rows.unbind(2)
+        H = query.shape[2]
+        picked: list[Tensor | None] = [None, None]
+        self.hidden: Tensor | None = None
+        self.since: Tensor | None = None
+        if walk.pinned is not None:
+            tokens = walk.projected.flatten(0, 1)[walk.pinned.tokens[piece.rows]]  # (N', G, 3, H, E)
+            picked = [dense_rows(tokens[:, :, place].to(walk.work)) for place in (1, 2)]
+            self.since = walk.pinned.since[piece.rows].repeat_interleave(H, 0).unsqueeze(1)  # (R, 1, G)
+        if walk.hidden is not None:
+            hidden = walk.hidden[piece.rows, piece.keys].repeat_interleave(H, 0).unsqueeze(1)
+            self.hidden = add_where(hidden, walk.work)  # (R, 1, K)
+        self.query = self.copied("query", query[:, piece.queries]).mul_(walk.scale)
+        self.key = Keys(self.copied("key", key[:, piece.keys]), picked[0])
+        self.value = Keys(self.copied("value", value[:, piece.keys]), picked[1])
+        R, L, _ = self.query.shape
+        reach = min(self.key.run.shape[1], walk.band.width + walk.block)
+        n_scores = min(L, walk.block) * (walk.n_pinned + reach)
+        at_once = SCORES_AT_ONCE if walk.on_cpu else SCORES_ON_ACCELERATORS
+        self.n_rows = min(R, max(1, at_once // n_scores))
+        self.n_scores = self.n_rows * n_scores
+
+    def blank(self, name: str, shape: Sequence[int], *, size: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+        """Return the memory of a `name` in a shape, with anything in it; taken for `size` numbers, if that is more."""
+        n_numbers = math.prod(shape)
+        if name not in self.memory or len(self.memory[name]) < n_numbers:
+            self.memory[name] = torch.empty(
+                max(size, n_numbers), dtype=dtype or self.walk.work, device=self.walk.device
+            )
+        return self.memory[name][:n_numbers].view(*shape)
+
+    def copied(self, name: str, x: Tensor) -> Tensor:
+        """Return (N', T, H, E) as rows (N' H, T, E), copied to the memory of a `name`."""
+        N, T, H, E = x.shape
+        return self.blank(name, (N, H, T, E)).copy_(x.transpose(1, 2)).flatten(0, 1)
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield the pieces of work, queries in order."""
+        R, L, _ = self.query.shape
+        first_query, first_key = self.piece.queries.start, self.piece.keys.start
+        for queries in split(L, self.walk.block):
+            seen = self.walk.band.keys_of(slice(first_query + queries.start, first_query + queries.stop), self.walk.T)
+            keys = slice(seen.start - first_key, seen.stop - first_key)
+            for rows in split(R, self.n_rows):
+                yield Cell(rows, queries, keys)
+
+    def weights(self, cell: Cell) -> Tensor:
+        """Return the softmax (R', P, G + Q) of a cell, pinned tokens first, in memory that the next cell takes."""
+        query = self.query[cell.rows, cell.queries]
+        scores = self.score("weights", cell, query, self.key)
+        self._hide(cell, scores)
+        return torch.softmax(scores, -1, out=scores)
+
+    def score(self, name: str, cell: Cell, query: Tensor, keys: Keys) -> Tensor:
+        """Return query (R', P, E) times keys, (R', P, G + Q), in the memory of a `name`."""
+        G = self.walk.n_pinned
+        R, P, Q = *query.shape[:2], G + cell.keys.stop - cell.keys.start
+        out = self.blank(name, (R, P, Q), size=self.n_scores)
+        _multiply(query, keys.run[cell.rows, cell.keys].mT, out[..., G:])
+        if keys.pinned is not None:
+            _multiply(query, keys.pinned[cell.rows].mT, out[..., :G])
+        return out
+
+    def attend(self, cell: Cell, weights: Tensor, values: Keys, total: Tensor) -> None:
+        """Write weights (R', P, G + Q) times values over the cell's queries in `total` (R, L, E)."""
+        G = self.walk.n_pinned
+        out = total[cell.rows, cell.queries]
+        # Never to `out` itself: what is written there is no dense batch, for which products are slower.
+        found = self.blank("found", out.shape)
+        _multiply(weights[..., G:], values.run[cell.rows, cell.keys], found)
+        if values.pinned is not None:
+            found.baddbmm_(weights[..., :G], values.pinned[cell.rows])
+        out.copy_(found)
+
     def _hide(self, cell: Cell, scores: Tensor) -> None:
         """Lower the scores of pairs that do not count."""
-        of_band = scores[..., self.n_pinned :]
+        walk = self.walk
+        of_band = scores[..., walk.n_pinned :]
         P, Q = of_band.shape[1:]
         # Counted from where the run of the first query begins, column c is in the band of query p if p <= c <= p + w.
-        first = cell.keys.start - (cell.queries.start - self.band.before)
-        n_early = min(self.block - first, Q)
+        first_query = self.piece.queries.start + cell.queries.start
+        first = self.piece.keys.start + cell.keys.start - (first_query - walk.band.before)
+        n_early = min(walk.block - first, Q)
         if n_early > 0:
-            of_band[..., :n_early].add_(self.too_early[:P, first : first + n_early])
-        start_late = max(0, self.band.width - first)
+            of_band[..., :n_early].add_(walk.too_early[:P, first : first + n_early])
+        start_late = max(0, walk.band.width - first)
         if start_late < Q:
-            offset = first - self.band.width
-            of_band[..., start_late:].add_(self.too_late[:P, start_late + offset : Q + offset])
+            offset = first - walk.band.width
+            of_band[..., start_late:].add_(walk.too_late[:P, start_late + offset : Q + offset])
         if self.hidden is not None:
             of_band.add_(self.hidden[cell.rows, :, cell.keys])
         if self.since is not None:
-            positions = torch.arange(cell.queries.start, cell.queries.stop, device=scores.device)[:, None]
-            unseen = _add_where(positions < self.since[cell.rows], scores.dtype)
-            scores[..., : self.n_pinned].add_(unseen)
+            positions = torch.arange(first_query, first_query + P, device=scores.device)[:, None]
+            unseen = add_where(positions < self.since[cell.rows], scores.dtype)
+            scores[..., : walk.n_pinned].add_(unseen)
 
 
-def rows_of(x: Tensor) -> Tensor:
-    """Return (N, T, H, E) as rows (N H, T, E): a view where there is one layout row, or the heads come first."""
-    return x.transpose(1, 2).flatten(0, 1)
-
-
-def shaped(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return the start of `buffer` in a shape (R', P, Q)."""
-    R, P, Q = shape
-    return buffer[: R * P * Q].view(shape)
-
-
-def _spread(x: Tensor, H: int) -> Tensor:
-    """Repeat `x` (N, C) for each head: (N H, 1, C)."""
-    return x.repeat_interleave(H, 0).unsqueeze(1)
-
-
-def _either(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return first | second
-
-
-def _add_where(hidden: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what to add to a score: 0, or where `hidden` so much that nothing of it is left.
-
-    Finite, so that a query without any key has weights that are numbers.
-    """
-    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, torch.finfo(dtype).min / 4)
-
-
-def _multiply(first: Tensor, second: Tensor, out: Tensor, scale: float) -> None:
-    torch.baddbmm(out, first, second, beta=0, alpha=scale, out=out)
+def _multiply(first: Tensor, second: Tensor, out: Tensor) -> None:
+    # With `out`, autocast leaves the product in the type that it is written in.
+    torch.bmm(first, second, out=out)

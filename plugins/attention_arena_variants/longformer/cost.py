@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attention_arena.variant import LayerCost, ModelShape
-from attention_arena_variants.longformer.blocks import BLOCK, Band, split
+from attention_arena_variants.longformer.blocks import choose_block
+from attention_arena_variants.longformer.layout import Band, split
 from attention_arena_variants.longformer.pattern import Pattern
 
 BYTES = 4
@@ -46,10 +47,10 @@ def _pairs(pattern: Pattern, n: int) -> int:
     """Return the scores that the blocked form computes over all heads: whole blocks times the keys they reach."""
     total = 0
     for dilation, heads in pattern.heads_by_dilation().items():
-        total += len(heads) * dilation * _band_pairs(pattern.band, -(-n // dilation))
+        total += len(heads) * dilation * _band_pairs(pattern.band, -(-n // dilation), len(heads))
     return total
 
 
-def _band_pairs(band: Band, T: int) -> int:
-    reached = ((queries, band.keys_of(queries, T)) for queries in split(T, min(BLOCK, T)))
+def _band_pairs(band: Band, T: int, H: int) -> int:
+    reached = ((queries, band.keys_of(queries, T)) for queries in split(T, min(choose_block("cpu", band, H), T)))
     return sum((queries.stop - queries.start) * (keys.stop - keys.start) for queries, keys in reached)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attention_arena_variants.longformer.blocks import Pinned
 from attention_arena_variants.longformer.landmarks import Landmarks
+from attention_arena_variants.longformer.layout import Pinned
 from attention_arena_variants.longformer.pattern import Pattern
 from attention_arena_variants.longformer.window import attend_band
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena_variants.longformer.blocks import Band
+from attention_arena_variants.longformer.layout import Band
 
 
 class Pattern(NamedTuple):

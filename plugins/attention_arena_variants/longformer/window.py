@@ -4,8 +4,7 @@ A block of queries sees one run of keys, as long as the band and the block toget
 tokens pinned from elsewhere included, so one softmax is all there is, and backward repeats it and keeps no more than
 the projected heads.
 
-Letters beside the usual ones: N layout rows (batch, times the residues of a dilation); R = N H rows of products,
-R' of them at once; P queries and Q keys of a block; G pinned tokens.
+Letters beside the usual ones: N layout rows (batch, times the residues of a dilation).
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from attention_arena_variants.longformer.blocks import Band, Pinned, Walk, rows_of, shaped
-from attention_arena_variants.longformer.gradients import Gradients
+from attention_arena_variants.longformer.blocks import Desk, Walk
+from attention_arena_variants.longformer.gradients import Gradients, KeyGradient
+from attention_arena_variants.longformer.layout import Band, Pinned, put_rows
 
 
 def attend_band(
@@ -46,13 +46,19 @@ class _Attend(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(projected, valid, *(pinned or (None, None, None)))
         ctx.rules = (band, dropout, seed)
-        N, T, _, H, E = projected.shape
-        out = _blank(projected, N, T, H, E)
-        walk, heads = Walk(projected, band, valid, pinned, dropout, seed), rows_of(out)
-        for cell in walk.cells():
-            weights = walk.weights(cell)
-            kept = walk.draw_kept(weights)
-            walk.attend(cell, weights if kept is None else weights.mul_(kept), walk.value, heads)
+        out = torch.empty(projected[:, :, 0].shape, dtype=projected.dtype, device=projected.device)
+        walk = Walk(projected, band, valid, pinned, dropout, seed)
+        desk = Desk(walk)
+        for piece in walk.pieces():
+            desk.lay_out(piece)
+            heads = desk.blank("heads", desk.query.shape)
+            for cell in desk.cells():
+                weights = desk.weights(cell)
+                kept = walk.draw_kept(weights)
+                if kept is not None:
+                    weights.mul_(kept)
+                desk.attend(cell, weights, desk.value, heads)
+            put_rows(heads, out[piece.rows, piece.queries])
         return out if valid is None else out.masked_fill_(~valid[:, :, None, None], 0.0)
 
     @staticmethod
@@ -64,23 +70,21 @@ class _Attend(torch.autograd.Function):
         if valid is not None:
             grad = grad.masked_fill(~valid[:, :, None, None], 0.0)
         walk = Walk(projected, band, valid, pinned, dropout, seed)
-        found = Gradients(projected, pinned)
-        of_heads, of_weights = rows_of(grad), torch.empty_like(walk.buffer)
-        for cell in walk.cells():
-            found.reach(cell.keys.stop)
-            weights = walk.weights(cell)
-            kept = walk.draw_kept(weights)
-            g = of_heads[cell.rows, cell.queries]
-            grads = walk.score(cell, g, walk.value, shaped(of_weights, weights.shape))
-            if kept is not None:
-                grads.mul_(kept)
-            found.value.add(cell, weights if kept is None else weights * kept, g, 1.0)
-            torch._softmax_backward_data(grads, weights, -1, grads.dtype, grad_input=grads)
-            walk.attend(cell, grads, walk.key, found.query, walk.scale)
-            found.key.add(cell, grads, walk.query[cell.rows, cell.queries], walk.scale)
+        desk, found = Desk(walk), Gradients(projected, pinned)
+        for piece in walk.pieces():
+            desk.lay_out(piece)
+            of_heads = desk.copied("of heads", grad[piece.rows, piece.queries])
+            of_query = desk.blank("of query", desk.query.shape)
+            of_key, of_value = KeyGradient("of key", desk.key, desk), KeyGradient("of value", desk.value, desk)
+            for cell in desk.cells():
+                g = of_heads[cell.rows, cell.queries]
+                weights, grads = desk.weights(cell), desk.score("of weights", cell, g, desk.value)
+                kept = walk.draw_kept(weights)
+                if kept is not None:
+                    grads.mul_(kept)
+                of_value.add(cell, weights if kept is None else weights * kept, g)
+                torch._softmax_backward_data(grads, weights, -1, grads.dtype, grad_input=grads)
+                desk.attend(cell, grads, desk.key, of_query)
+                of_key.add(cell, grads, desk.query[cell.rows, cell.queries])
+            found.put(piece, of_query.mul_(walk.scale), of_key, of_value)
         return (found.gather(), None, None, None, None, None)
-
-
-def _blank(like: Tensor, N: int, T: int, H: int, E: int) -> Tensor:
-    """Return an empty (N, T, H, E) whose rows are a view."""
-    return like.new_empty(N, T, H, E) if N == 1 else like.new_empty(N, H, T, E).transpose(1, 2)

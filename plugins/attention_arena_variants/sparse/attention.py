@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attention_arena.layers import HeadAttention, attend_union, rotate
+from attention_arena.layers import AttentionOutput, HeadAttention, attend_projected, attend_union, rotate
 from attention_arena.variant import Context, ModelShape, State
 from attention_arena_variants.sparse.pattern import Frame, Pattern
 
@@ -42,7 +42,18 @@ def attend_pattern(pattern: Pattern, query: Tensor, key: Tensor, value: Tensor, 
     pattern = pattern.narrowed(T)
     frame = frame_for(pattern, B, T, valid, value.device)
     query, key, value = (pad_to(part, frame.length, E) for part in (query, key, value))
-    return attend_union(query, key, value, pattern.parts(frame), scale=scale)[:, :, :T]
+    n_tiling = pattern.n_tiling(frame)
+    return attend_union(query, key, value, pattern.parts(frame), scale=scale, n_tiling=n_tiling)[:, :, :T]
+
+
+def attend_pattern_of(pattern: Pattern, projected: Tensor, valid: Tensor | None) -> Tensor:
+    """Return heads (B, T, H, E) of query, key and value in one tensor (B, T, 3, H, E), as `attend_pattern` does."""
+    B, T = projected.shape[:2]
+    pattern = pattern.narrowed(T)
+    frame = frame_for(pattern, B, T, valid, projected.device)
+    if frame.length > T:
+        projected = functional.pad(projected, (0, 0) * 3 + (0, frame.length - T))
+    return attend_projected(projected, pattern.parts(frame), n_tiling=pattern.n_tiling(frame))[:, :T]
 
 
 def frame_for(pattern: Pattern, n_sequences: int, length: int, valid: Tensor | None, device: torch.device) -> Frame:
@@ -116,6 +127,15 @@ class SparseAttention(HeadAttention):
     def allowed(self, query: Tensor, key: Tensor) -> Tensor:
         """Return which pairs of positions (T,) and (S,) count for each head, (H, T, S) bool."""
         return torch.stack([pattern.allows(query[:, None], key) for pattern in self.patterns])
+
+    def forward(self, x: Tensor, context: Context) -> AttentionOutput:
+        """Attend over normalised hidden states (B, T, D)."""
+        if len(self.groups) > 1 or self.rotary or self.d_query * self.n_heads != x.shape[-1]:
+            return super().forward(x, context)
+        # Query, key and value stay in one tensor, and so does their gradient.
+        projected = torch.unflatten(self.project_in(x), -1, (3, self.n_heads, -1))
+        heads = attend_pattern_of(self.patterns[0], projected, context.valid)
+        return AttentionOutput(self.project_out(heads.flatten(2)))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
         """Attend to the allowed and valid positions, heads of one pattern at a time."""

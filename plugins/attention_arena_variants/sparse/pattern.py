@@ -85,6 +85,10 @@ class Pattern:
         """Return parts that hold each allowed pair of `frame` exactly once."""
         raise NotImplementedError(f"{type(self).__name__} has no parts")
 
+    def n_tiling(self, frame: Frame) -> int:
+        """Return how many parts come first that name each token of `frame` once as a query and once as a key."""
+        return 0
+
 
 def inside_blocks(frame: Frame, size: int, allowed: Tensor | None) -> list[Part]:
     """Return the parts in which blocks of `size` attend to themselves; `allowed` (size, size) is that of each."""

@@ -5,14 +5,12 @@ It suits data that repeats with the stride, such as the rows of an image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from attention_arena.layers import Blocks, Part
-from attention_arena.layers.union import Layout
+from attention_arena.layers import Blocks, Part, Windows
 from attention_arena_variants.sparse.layouts import Classes
 from attention_arena_variants.sparse.pattern import Frame, Pattern
 
@@ -57,8 +55,11 @@ class Strided(Pattern):
 
     def parts(self, frame: Frame) -> list[Part]:
         """Return blocks with those around them for the near set, and residue classes for the far one."""
-        near = self._near_parts(frame) if self.near else []
-        return near + (self._far_parts(frame) if self.far else [])
+        return (self._far_parts(frame) if self.far else []) + (self._near_parts(frame) if self.near else [])
+
+    def n_tiling(self, frame: Frame) -> int:
+        """Return how many parts come first that name each token once as a query and once as a key."""
+        return len(self._far_groups(frame)) if self.far else 0
 
     def _block(self, length: int) -> int:
         """Return the tokens in a block of the near set: about the window, and with both sets fitting the stride."""
@@ -70,50 +71,50 @@ class Strided(Pattern):
         return next(size for size in range(aim, self.stride + 1) if self.stride % size == 0)
 
     def _near_parts(self, frame: Frame) -> list[Part]:
-        """Return a part for each offset of blocks within the window, and for each span of queries.
+        """Return blocks with the run of blocks around them that the window reaches, span by span.
 
-        Pairs that are in the far set too are left to it: a mask of one block suffices for that.
+        The first and last blocks, whose runs are cut off, are parts of their own. Pairs that are in the far set too are
+        left to it: a mask of one block suffices for that.
         """
         size = self._block(frame.length)
-        within = frame.positions(size)
-        furthest = -(-(self.window - 1) // size)
+        n_blocks = frame.length // size
+        before = min(-(-(self.window - 1) // size), n_blocks)
+        after = 0 if self.causal else before
+        whole = range(before, max(before, n_blocks - after))
+        bounds = [(block, block + 1) for block in range(n_blocks) if block not in whole]
+        step = max(1, frame.span // size)
+        bounds += [(block, min(block + step, whole.stop)) for block in whole[::step]]
         parts = []
-        for offset in range(0 if self.causal else -furthest, furthest + 1):
-            shift = offset * size
-            allowed = None
-            if self.far or not self._allows_all_near(shift - size + 1, shift + size - 1):
-                distance = shift + within[:, None] - within
-                allowed = (distance < self.window) & (distance >= (0 if self.causal else 1 - self.window))
-                if self.far:
-                    allowed = allowed & (distance % self.stride != 0)
-            parts += [frame.part(*layouts, allowed) for layouts in shifted_blocks(frame, size, shift)]
+        for first, stop in sorted(bounds):
+            lowest, highest = max(0, first - before), min(n_blocks, stop + after)
+            keys = Windows((highest - lowest - (stop - first) + 1) * size, size, lowest * size, highest * size)
+            distance = (first - lowest) * size + frame.positions(size)[:, None] - frame.positions(keys.size)
+            allowed = (distance < self.window) & (distance >= (0 if self.causal else 1 - self.window))
+            if self.far:
+                allowed = allowed & (distance % self.stride != 0)
+            parts.append(frame.part(Blocks(size, first * size, stop * size), keys, allowed))
         return parts
-
-    def _allows_all_near(self, smallest: int, largest: int) -> bool:
-        """Whether all distances from `smallest` to `largest` are in the window."""
-        return largest < self.window and smallest >= (0 if self.causal else 1 - self.window)
 
     def _far_parts(self, frame: Frame) -> list[Part]:
-        """Return full attention inside residue classes, some of them at a time; causal, in groups of their tokens."""
+        """Return full attention inside residue classes, some of them at a time; causal, in groups of their tokens.
+
+        First all groups with themselves, then with the earlier ones.
+        """
+        groups = self._far_groups(frame)
+        inside = []
+        for group in groups:
+            up_to = frame.positions(group.stop - group.start)
+            inside.append(frame.part(group, group, up_to[:, None] >= up_to if self.causal else None))
+        return inside + [
+            frame.part(group, replace(group, start=0, stop=group.start)) for group in groups if group.start
+        ]
+
+    def _far_groups(self, frame: Frame) -> list[Classes]:
         n_rows = frame.length // self.stride
         n_columns = max(1, frame.span // n_rows)
-        group = ROWS_AT_ONCE if self.causal else n_rows
-        parts = []
-        for left in range(0, self.stride, n_columns):
-            columns = (left, min(left + n_columns, self.stride))
-            for start in range(0, n_rows, group):
-                stop = min(start + group, n_rows)
-                rows = Classes(self.stride, start, stop, *columns)
-                up_to = frame.positions(stop - start)
-                parts.append(frame.part(rows, rows, up_to[:, None] >= up_to if self.causal else None))
-                if start:
-                    parts.append(frame.part(rows, Classes(self.stride, 0, start, *columns)))
-        return parts
-
-
-def shifted_blocks(frame: Frame, size: int, shift: int) -> Iterator[tuple[Layout, Layout]]:
-    """Yield, span by span, blocks of queries and the blocks of keys `shift` tokens before them, where both exist."""
-    for start, stop in frame.spans(size):
-        start, stop = max(start, shift), min(stop, frame.length + shift)
-        if start < stop:
-            yield Blocks(size, start, stop), Blocks(size, start - shift, stop - shift)
+        size = ROWS_AT_ONCE if self.causal else n_rows
+        return [
+            Classes(self.stride, start, min(start + size, n_rows), left, min(left + n_columns, self.stride))
+            for left in range(0, self.stride, n_columns)
+            for start in range(0, n_rows, size)
+        ]

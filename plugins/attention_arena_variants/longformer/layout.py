@@ -1,0 +1,69 @@
+"""Which keys a query sees by distance, which it sees wherever they are, and how heads become rows of products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Band(NamedTuple):
+    """Keys that a query sees by distance: itself, `before` positions back and `after` ahead."""
+
+    before: int
+    after: int
+
+    @property
+    def width(self) -> int:
+        """Positions of a whole band, less the query's own (w in the paper)."""
+        return self.before + self.after
+
+    def keys_of(self, queries: slice, T: int) -> slice:
+        """Return the run of keys that `queries` reach among T tokens."""
+        return slice(max(0, queries.start - self.before), min(T, queries.stop + self.after))
+
+
+class Pinned(NamedTuple):
+    """Tokens that queries see wherever they are, in the place of their key in the band.
+
+    - `marked` (N, T) bool: True at pinned tokens.
+    - `tokens` (N, G) int64: the pinned tokens of each layout row, counted through all N T tokens.
+    - `since` (N, G) int64: the first position of the row that sees the token; T for one that nobody sees.
+
+    N are layout rows: batch, times the residues of a dilation.
+    """
+
+    marked: Tensor
+    tokens: Tensor
+    since: Tensor
+
+
+def split(T: int, size: int) -> Iterator[slice]:
+    """Yield T positions in runs of `size`; the last may be shorter."""
+    for start in range(0, T, size):
+        yield slice(start, min(T, start + size))
+
+
+def dense_rows(x: Tensor) -> Tensor:
+    """Return (N, T, H, E) as dense rows (N H, T, E)."""
+    return x.transpose(1, 2).contiguous().flatten(0, 1)
+
+
+def heads_of(rows: Tensor, N: int) -> Tensor:
+    """Return rows (N H, T, E) as heads (N, T, H, E)."""
+    return torch.unflatten(rows, 0, (N, -1)).transpose(1, 2)
+
+
+def put_rows(rows: Tensor, total: Tensor) -> None:
+    """Write rows (N H, T, E) over heads `total` (N, T, H, E)."""
+    total.copy_(heads_of(rows, len(total)))
+
+
+def add_where(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what to add to a score: 0, or where `hidden` so much that nothing of it is left.
+
+    Finite, so that a query without any key has weights that are numbers.
+    """
+    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, torch.finfo(dtype).min / 4)
