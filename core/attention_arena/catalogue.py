@@ -21,6 +21,7 @@ from attention_arena.hooks import GROUP, PLUGIN_API, Hooks
 from attention_arena.spelling import unknown_name
 
 if TYPE_CHECKING:
+    from attention_arena.datasets import DataSet
     from attention_arena.measure import Measure
     from attention_arena.task import Task
     from attention_arena.variant import Variant
@@ -119,6 +120,24 @@ class Catalogue:
     def executor(self, name: str) -> Any:
         """Return the executor, or raise ConfigError."""
         return self._find("executor", name, self.executors)
+
+    def data_sets(self) -> dict[str, dict[str, DataSet]]:
+        """Return the official data that tasks read: name -> task -> what the task knows of it.
+
+        Tasks that give one name mean one release, of which each reads its part.
+        """
+        found: dict[str, dict[str, DataSet]] = {}
+        for task in self.tasks.values():
+            for data_set in task.datasets:
+                found.setdefault(data_set.name, {})[task.name] = data_set
+        return dict(sorted(found.items()))
+
+    def data_set(self, name: str) -> dict[str, DataSet]:
+        """Return what each task that reads the data set knows of it, or raise ConfigError."""
+        known = self.data_sets()
+        if name not in known:
+            raise ConfigError(unknown_name("data set", name, known))
+        return known[name]
 
     def plugin_of(self, kind: Kind, name: str) -> Plugin:
         """Return the plugin that registered it, or raise ConfigError."""

@@ -52,8 +52,7 @@ class SequenceModel(nn.Module):
     ) -> None:
         super().__init__()
         self.objective = objective
-        self.embedding = nn.Embedding(vocab_size, shape.d_model)
-        nn.init.normal_(self.embedding.weight, std=shape.d_model**-0.5)
+        self.embedding = objective.build_embedding(shape, vocab_size)
         self.positions: nn.Module = POSITIONS[shape.positions](shape) if add_positions else NoPositions()
         self.first = nn.Parameter(torch.zeros(shape.d_model)) if has_cls(shape, objective) else None
         self.dropout = nn.Dropout(shape.dropout)

@@ -34,6 +34,33 @@ def content_hash(*arrays: Tokens) -> str:
     return digest.hexdigest()
 
 
+def index_batches(n_examples: int, batch_size: int, order_seed: int | None) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the examples of each batch of one pass: in order, or shuffled and in full batches (`Split.batches`)."""
+    order = np.arange(n_examples) if order_seed is None else _shuffled(n_examples, order_seed)
+    stop = n_examples
+    if order_seed is not None and n_examples >= batch_size:
+        stop -= n_examples % batch_size
+    for start in range(0, stop, batch_size):
+        yield order[start : min(start + batch_size, stop)]
+
+
+def padded_rows(
+    tokens: Tokens, offsets: Tokens, indices: npt.NDArray[np.int64], pad_to: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the sequences `indices` (B,) as rows (B, T), padded to the longest or to `pad_to`, and their mask.
+
+    Sequence i is `tokens[offsets[i]:offsets[i + 1]]`. The mask (B, T) is True at tokens, or None if nothing is padded.
+    """
+    starts, stops = offsets[indices], offsets[indices + 1]
+    lengths = stops - starts
+    T = pad_to or max(1, int(lengths.max()))
+    rows = np.full((len(indices), T), PAD, dtype=np.int64)
+    for row, start, stop, length in zip(rows, starts, stops, lengths, strict=True):
+        row[:length] = tokens[start:stop]
+    valid = torch.from_numpy(np.arange(T) < lengths[:, None]) if lengths.min() < T else None
+    return torch.from_numpy(rows), valid
+
+
 class ExampleSplit(Split):
     """Labelled sequences of unequal length; a batch is padded with id 0 to its longest, or to `pad_to`.
 
@@ -81,25 +108,10 @@ class ExampleSplit(Split):
 
     def batches(self, batch_size: int, order_seed: int | None = None) -> Iterator[Batch]:
         """Yield one pass, in order, or shuffled and in full batches."""
-        order = np.arange(self.n_examples) if order_seed is None else _shuffled(self.n_examples, order_seed)
-        stop = self.n_examples
-        if order_seed is not None and self.n_examples >= batch_size:
-            stop -= self.n_examples % batch_size
-        for start in range(0, stop, batch_size):
-            yield self._collate(order[start : min(start + batch_size, stop)])
-
-    def _collate(self, indices: npt.NDArray[np.int64]) -> Batch:
-        starts, stops = self.offsets[indices], self.offsets[indices + 1]
-        lengths = stops - starts
-        T = self.pad_to or int(lengths.max())
-        padded = np.full((len(indices), T), PAD, dtype=np.int64)
-        for row, start, stop, length in zip(padded, starts, stops, lengths, strict=True):
-            row[:length] = self.tokens[start:stop]
-        valid = None
-        if lengths.min() < T:
-            valid = torch.from_numpy(np.arange(T) < lengths[:, None])  # (B, T)
-        targets = torch.from_numpy(self.targets[indices].astype(np.int64))  # (B,)
-        return Batch(torch.from_numpy(padded), targets, valid)
+        for indices in index_batches(self.n_examples, batch_size, order_seed):
+            tokens, valid = padded_rows(self.tokens, self.offsets, indices, self.pad_to)
+            targets = torch.from_numpy(self.targets[indices].astype(np.int64))  # (B,)
+            yield Batch(tokens, targets, valid)
 
 
 class StreamSplit(Split):

@@ -87,9 +87,21 @@ class Objective(ABC):
     pools: bool
     """True when the head reads one vector per sequence, so that a CLS token makes sense."""
 
+    def build_embedding(self, shape: ModelShape, vocab_size: int) -> nn.Module:
+        """Return the module from ids (B, T) to vectors (B, T, D): a table, normal with deviation D^-1/2.
+
+        An objective with a large vocabulary may give rare tokens fewer numbers.
+        """
+        embedding = nn.Embedding(vocab_size, shape.d_model)
+        nn.init.normal_(embedding.weight, std=shape.d_model**-0.5)
+        return embedding
+
     @abstractmethod
-    def build_head(self, shape: ModelShape, embedding: nn.Embedding) -> nn.Module:
-        """Return the module that `score` reads: a head over hidden states (B, T, D)."""
+    def build_head(self, shape: ModelShape, embedding: nn.Module) -> nn.Module:
+        """Return the module that `score` reads: a head over hidden states (B, T, D).
+
+        `embedding` is what `build_embedding` returned for the same shape, for a head that shares its weights.
+        """
 
     @abstractmethod
     def score(self, head: nn.Module, hidden: Tensor, batch: Batch) -> Score:

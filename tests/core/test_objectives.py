@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from attention_arena.objectives import Classification, LanguageModeling
+from attention_arena.objectives.vocabulary import VocabularyHead
 from attention_arena.task import Batch, Objective
 from attention_arena.variant import Capability, ModelShape
 
@@ -140,13 +141,14 @@ class TestLanguageModeling:
     def test_no_more_than_a_section_of_logits_exists_at_once(self) -> None:
         seen: list[int] = []
 
-        class Spy(nn.Module):
+        class Spy(VocabularyHead):
             def forward(self, hidden: torch.Tensor) -> torch.Tensor:
                 seen.append(len(hidden))
-                return hidden @ torch.ones(D, V)
+                return super().forward(hidden)
 
         hidden, batch = self.make_batch()
-        score = LanguageModeling(V, logits_at_once=5 * V).score(Spy(), hidden, batch)
+        head = Spy(D, V, logits_at_once=5 * V)
+        score = LanguageModeling(V).score(head, hidden, batch._replace(scored=None))
         assert seen == [5, 5, 5, 3]
         score.loss.backward()  # type: ignore[no-untyped-call]
         assert len(seen) == 8, "every section is recomputed in backward"
@@ -178,10 +180,47 @@ class TestLanguageModeling:
         assert LanguageModeling(256).summarise({"nats": 1e6, "tokens": 1.0})["perplexity"] == math.inf
 
     def test_every_metric_is_summarised_and_the_first_is_compared(self) -> None:
-        for objective in (LanguageModeling(V, unit="character"), LanguageModeling(V)):
-            values = objective.summarise({"nats": 1.0, "tokens": 1.0})
-            assert [metric.name for metric in objective.metrics] == list(values)
-            assert not any(metric.higher_is_better for metric in objective.metrics)
+        for unit in ("byte", "character", "word"):
+            for token_bytes in (None, [2] * V):
+                objective = LanguageModeling(V, unit, token_bytes=token_bytes)
+                values = objective.summarise({"nats": 1.0, "tokens": 1.0, "bytes": 2.0})
+                assert [metric.name for metric in objective.metrics] == list(values)
+                assert not any(metric.higher_is_better for metric in objective.metrics)
+                assert objective.metrics[0].name == ("perplexity" if unit == "word" else f"bits_per_{unit}")
+
+    def test_bits_per_byte_are_of_the_text_that_scored_tokens_stand_for(self) -> None:
+        sizes = torch.arange(1, V + 1)
+        objective = LanguageModeling(V, "word", token_bytes=sizes)
+        hidden, batch = self.make_batch()
+        assert batch.scored is not None
+        head = objective.build_head(make_shape(), nn.Embedding(V, D))
+        sums = {name: value.item() for name, value in objective.score(head, hidden, batch).sums.items()}
+        n_bytes = sum(int(sizes[word]) for word in batch.targets[batch.scored].tolist())
+        assert sums["bytes"] == n_bytes
+        assert objective.summarise(sums)["bits_per_byte"] == pytest.approx(sums["nats"] / math.log(2) / n_bytes)
+
+    def test_a_byte_stands_for_itself(self) -> None:
+        names = [metric.name for metric in LanguageModeling(256, token_bytes=[1] * 256).metrics]
+        assert names.count("bits_per_byte") == 1
+
+    def test_a_table_of_bytes_must_fit_the_vocabulary(self) -> None:
+        with pytest.raises(ValueError, match=r"must be \(11,\), got \(3,\)"):
+            LanguageModeling(V, "word", token_bytes=[1, 2, 3])
+
+    def test_accuracy_of_scored_tokens_is_compared_where_asked(self) -> None:
+        objective = LanguageModeling(V, by_accuracy=True)
+        assert objective.metrics[0].name == "accuracy"
+        hidden = torch.randn(2, 6, D)
+        scored = torch.tensor([[True, True, False, False, True, True]]).expand(2, 6)
+        batch = Batch(torch.zeros(2, 6, dtype=torch.long), torch.randint(V, (2, 6)), scored=scored)
+        head = objective.build_head(make_shape(), nn.Embedding(V, D))
+        sums = {name: value.item() for name, value in objective.score(head, hidden, batch).sums.items()}
+        right = (head(hidden).argmax(dim=-1) == batch.targets)[scored]
+        metrics = objective.summarise(sums)
+        assert metrics["accuracy"] == pytest.approx(100 * right.double().mean().item())
+        assert {name: metrics[name] for name in ("bits_per_byte", "perplexity", "loss")} == LanguageModeling(
+            V
+        ).summarise(sums)
 
     def test_the_untrained_loss_is_that_of_guessing(self) -> None:
         objective = LanguageModeling(256)

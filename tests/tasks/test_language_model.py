@@ -1,21 +1,20 @@
 import hashlib
-import math
 import os
 import sysconfig
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
+from attention_arena.python_sources import LEFT_OUT, standard_library
 from attention_arena.splits import StreamSplit
 from attention_arena.task import Split, TaskError
 from attention_arena_tasks import language_model
-from attention_arena_tasks.language_model import baselines, corpus
-from attention_arena_tasks.language_model.baselines import bits_per_byte, trivial_baselines
-from attention_arena_tasks.language_model.corpus import SHARES, split_of, standard_library
-from attention_arena_tasks.language_model.data import LanguageModelOptions, load, needs
+from attention_arena_tasks.language_model import streams
+from attention_arena_tasks.language_model.corpus import split_of
+from attention_arena_tasks.language_model.next_token import LanguageModelOptions, load, needs
+from attention_arena_tasks.language_model.texts import SHARES
 
 SMALL = {"length": 16, "train_bytes": 5000, "validation_bytes": 500, "test_bytes": 600}
 
@@ -23,6 +22,10 @@ SMALL = {"length": 16, "train_bytes": 5000, "validation_bytes": 500, "test_bytes
 def content(split: Split) -> bytes:
     assert isinstance(split, StreamSplit)
     return split.tokens.tobytes()
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def write_files(root: Path, n: int, order: int = 1) -> dict[str, bytes]:
@@ -35,14 +38,9 @@ def write_files(root: Path, n: int, order: int = 1) -> dict[str, bytes]:
 
 class TestStandardLibrary:
     def test_it_is_pythons_own_sources(self) -> None:
-        names = set(standard_library().names)
+        names = set(standard_library())
         assert {"os.py", "json/decoder.py"} <= names
         assert len(names) > 300
-
-    def test_tests_and_other_peoples_packages_are_left_out(self) -> None:
-        for name in standard_library().names:
-            assert not corpus.LEFT_OUT.intersection(Path(name).parts)
-            assert not Path(name).name.startswith("_sysconfigdata")
 
     def test_it_is_a_stand_in_that_names_its_version(self, tmp_path: Path) -> None:
         data = load(LanguageModelOptions(**SMALL), tmp_path)
@@ -50,9 +48,18 @@ class TestStandardLibrary:
         assert sysconfig.get_python_version() in data.source.description
         assert [split.n_examples for split in (data.train, data.validation, data.test)] == [4999, 499, 599]
 
+    def test_it_is_the_whole_library_file_by_file(self, tmp_path: Path) -> None:
+        data = load(LanguageModelOptions(), tmp_path)
+        sources = standard_library()
+        for name in SHARES:
+            text = content(getattr(data, name))
+            wanted = sorted((path for path in sources if split_of(path) == name), key=digest)
+            assert text == b"\0".join(sources[path] for path in wanted)
+        assert not any(LEFT_OUT.intersection(Path(path).parts) for path in sources)
+
     def test_without_sources_there_is_a_way_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "nowhere"))
-        with pytest.raises(TaskError, match="give `corpus` the path"):
+        with pytest.raises(TaskError, match=r"no \.py sources .*give `corpus` the path"):
             load(LanguageModelOptions(**SMALL), tmp_path)
 
 
@@ -71,8 +78,7 @@ class TestFolder:
             (tmp_path / "corpus").mkdir(exist_ok=True)
             (tmp_path / "corpus" / name).write_bytes(text)
         data = load(LanguageModelOptions(corpus=str(tmp_path / "corpus")), tmp_path / "cache")
-        ordered = sorted(texts, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-        expected = [texts[name] for name in ordered if split_of(name) == "train"]
+        expected = [texts[name] for name in sorted(texts, key=digest) if split_of(name) == "train"]
         assert content(data.train) == b"\0".join(expected)
 
     def test_the_order_in_which_files_were_written_changes_nothing(self, tmp_path: Path) -> None:
@@ -151,7 +157,9 @@ class TestFile:
             load(LanguageModelOptions(corpus=str(tmp_path / "text")), tmp_path / "cache")
 
     def test_a_missing_path_is_an_error(self, tmp_path: Path) -> None:
-        with pytest.raises(TaskError, match=r"no corpus at .*expected a text file or a folder"):
+        with pytest.raises(
+            TaskError, match=r"no corpus at .*expected a text file or a folder, or the name of a corpus"
+        ):
             load(LanguageModelOptions(corpus=str(tmp_path / "text")), tmp_path / "cache")
 
     def test_an_unreadable_file_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,34 +172,6 @@ class TestFile:
         monkeypatch.setattr(Path, "open", refuse)
         with pytest.raises(TaskError, match=r"cannot read .*text: Permission denied"):
             load(options, tmp_path / "cache")
-
-
-class TestBaselines:
-    def test_uniform_counts_need_eight_bits(self) -> None:
-        every = np.arange(256, dtype=np.uint8)
-        assert bits_per_byte(np.tile(every, 4)[:-3], every, order=0) == pytest.approx(8.0, abs=0.01)
-
-    @pytest.mark.parametrize("order", [0, 1, 2])
-    def test_bits_are_those_of_counting_one_by_one(self, order: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        random_state = np.random.default_rng(0)
-        train, test = (random_state.integers(0, 4, n).astype(np.uint8) for n in (300, 50))
-        counts: dict[tuple[int, ...], int] = {}
-        padded = [0] * order + train.tolist()
-        for i in range(1, len(train)):
-            key = tuple(padded[i : i + order + 1])
-            counts[key] = counts.get(key, 0) + 1
-        bits, padded = 0.0, [0] * order + test.tolist()
-        for i in range(1, len(test)):
-            key = tuple(padded[i : i + order + 1])
-            total = sum(count for known, count in counts.items() if known[:-1] == key[:-1])
-            bits -= math.log2((counts.get(key, 0) + 1) / (total + 256))
-        monkeypatch.setattr(baselines, "BYTES_AT_ONCE", 7)
-        assert bits_per_byte(train, test, order) == pytest.approx(bits / 49)
-
-    def test_context_helps_on_text_that_repeats(self) -> None:
-        text = np.frombuffer(b"abracadabra " * 500, dtype=np.uint8)
-        scores = list(trivial_baselines(text, text[:600]).values())
-        assert scores == sorted(scores, reverse=True)
 
 
 class TestTask:
@@ -212,15 +192,14 @@ class TestTask:
 
     def test_prepared_data_are_read_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = load(LanguageModelOptions(**SMALL), tmp_path)
-        monkeypatch.setattr(
-            "attention_arena_tasks.language_model.data.split_files", lambda files, caps: pytest.fail("made twice")
-        )
+        monkeypatch.setattr(streams, "trivial_baselines", lambda *_: pytest.fail("made twice"))
         assert load(LanguageModelOptions(**{**SMALL, "length": 8}), tmp_path).data_hash == first.data_hash
 
-    def test_the_task_registers_itself(self) -> None:
-        (task,) = language_model.register_tasks()
-        assert task.name == "language_model"
-        task.options(**task.small_options)
+    def test_both_tasks_register_themselves(self) -> None:
+        tasks = language_model.register_tasks()
+        assert [task.name for task in tasks] == ["language_model", "masked_language_model"]
+        for task in tasks:
+            task.options(**task.small_options)
 
     def test_an_option_that_does_not_exist_is_refused(self) -> None:
         with pytest.raises(ValidationError, match="lenght"):

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
+from attention_arena.archives import Stream
 from attention_arena.splits import ExampleSplit
 from attention_arena.task import TaskError
 from attention_arena_tasks import listops
@@ -173,7 +174,8 @@ class TestGenerator:
     def test_the_reference_generators_file_looks_the_same(self, arena: dict[str, ExampleSplit], tmp_path: Path) -> None:
         file = tmp_path / "basic_val.tsv"
         file.write_bytes(lzma.decompress((REAL / "lra_format" / "basic_val.tsv.xz").read_bytes()))
-        reference = release.read(file, max_length=2000)
+        with file.open("rb") as opened:
+            reference = release.read_split(Stream(file.name, file.stat().st_size, opened), file.name)
         assert reference.n_examples == 2000
         lengths = [np.diff(split.offsets) for split in (reference, arena["test"])]
         assert stats.ks_2samp(*lengths).pvalue > 0.01
@@ -259,71 +261,10 @@ class TestTask:
             ({"min_length": 50, "max_length": 51}, "must exceed min_length"),
             ({"max_depth": 2}, "longer than 12, but min_length is 500"),
             ({"n_tran": 5}, "n_tran"),
+            ({"path": "lra"}, "path is for the official files: set source to official"),
+            ({"source": "stand-in"}, "'generated' or 'official'"),
         ],
     )
-    def test_options_that_cannot_be_are_refused(self, options: dict[str, int], complaint: str) -> None:
+    def test_options_that_cannot_be_are_refused(self, options: dict[str, object], complaint: str) -> None:
         with pytest.raises(ValidationError, match=complaint):
             ListOpsOptions.model_validate(options)
-
-
-class TestRelease:
-    ROWS = ("( ( ( [MAX 2 ) 9 ) ] )\t9", "( ( ( [MIN ( ( ( [SM 7 ) 7 ) ] ) ) 5 ) ] )\t4")
-
-    def write(self, folder: Path, *rows: str, header: str = "Source\tTarget") -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in release.FILES.values():
-            (folder / name).write_bytes("".join(f"{row}\r\n" for row in (header, *rows)).encode())
-        return folder
-
-    def test_files_are_read_wherever_the_archive_was_unpacked(self, tmp_path: Path) -> None:
-        self.write(tmp_path / "lra" / "lra_release" / "listops-1000", *self.ROWS)
-        data = load(ListOpsOptions(path=tmp_path / "lra"), tmp_path / "cache")
-        batch = next(data.test.batches(2))
-        assert [words(row[row > 0].numpy()) for row in batch.tokens] == [
-            ["[MAX", "2", "9", "]"],
-            ["[MIN", "[SM", "7", "7", "]", "5", "]"],
-        ]
-        assert batch.targets.tolist() == [9, 4]
-
-    def test_only_the_releases_counts_are_official(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        options = ListOpsOptions(path=self.write(tmp_path / "files", *self.ROWS))
-        assert load(options, tmp_path / "cache").source.kind == "user"
-        monkeypatch.setattr(release, "COUNTS", {"train": 2, "validation": 2, "test": 2})
-        assert load(options, tmp_path / "cache").source.kind == "official"
-
-    def test_changed_files_are_read_anew(self, tmp_path: Path) -> None:
-        options = ListOpsOptions(path=self.write(tmp_path / "files", *self.ROWS))
-        before = load(options, tmp_path / "cache").data_hash
-        self.write(tmp_path / "files", *self.ROWS[:1])
-        assert load(options, tmp_path / "cache").data_hash != before
-
-    @pytest.mark.parametrize(
-        ("row", "complaint"),
-        [
-            ("[MAX 2 9 ]", r"line 3: expected an expression, a tab and a class, got 1 fields"),
-            ("[MAX 2 9 ]\t10", r"line 3: expected a class from 0 to 9, got b'10'"),
-            ("[MAX 2 9 ]\t2", r"line 3: the class is 2, but the expression's value is 9"),
-            ("[MAX 2 9\t9", r"line 3: the brackets do not match"),
-            ("[LAST 2 9 ]\t9", r"line 3: '\[LAST' is not one of"),
-            ("", r"line 3: expected an expression"),
-            ("[MAX 2" + " 9" * 50 + " ]\t9", r"line 3: 53 symbols, but max_length is 50"),
-        ],
-    )
-    def test_a_damaged_line_is_named(self, tmp_path: Path, row: str, complaint: str) -> None:
-        path = self.write(tmp_path / "files", self.ROWS[0], row)
-        with pytest.raises(TaskError, match=rf"basic_train\.tsv, {complaint}"):
-            load(ListOpsOptions(path=path, min_length=1, max_length=50), tmp_path / "cache")
-
-    def test_another_header_is_named(self, tmp_path: Path) -> None:
-        path = self.write(tmp_path / "files", *self.ROWS, header="text,label")
-        with pytest.raises(TaskError, match="line 1: expected the header"):
-            load(ListOpsOptions(path=path), tmp_path / "cache")
-
-    def test_a_file_without_examples_is_named(self, tmp_path: Path) -> None:
-        path = self.write(tmp_path / "files")
-        with pytest.raises(TaskError, match="has no examples"):
-            load(ListOpsOptions(path=path), tmp_path / "cache")
-
-    def test_missing_files_are_an_error_with_a_way_out(self, tmp_path: Path) -> None:
-        with pytest.raises(TaskError, match=r"expected basic_train\.tsv.* or leave `path` out"):
-            load(ListOpsOptions(path=tmp_path), tmp_path / "cache")

@@ -6,8 +6,8 @@ import sys
 
 import typer
 
+from attention_arena.commands import data, report, run, status, validate
 from attention_arena.commands import list as list_command
-from attention_arena.commands import report, run, status, validate
 from attention_arena.errors import ConfigError
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command("validate")(validate.validate)
 app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("list")(list_command.list_entries)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

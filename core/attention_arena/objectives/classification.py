@@ -21,28 +21,38 @@ class ClassificationHead(nn.Module):
         self.widen = nn.Linear(shape.d_model, shape.d_ff)
         self.classify = nn.Linear(shape.d_ff, n_classes)
         for layer in (self.widen, self.classify):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            start(layer)
 
     def forward(self, hidden: Tensor, valid: Tensor | None) -> Tensor:
         """Return logits (B, C) of `hidden` (B, T, D); `valid` (B, T) as in a batch.
 
         With CLS pooling `hidden` is (B, T + 1, D), its first position is the pooled vector, and `valid` is not read.
         """
-        pooled = hidden[:, 0] if self.reads_first else mean_over_valid(hidden, valid)
+        pooled = pool(hidden, valid, self.reads_first)
         return self.classify(functional.relu(self.widen(pooled)))  # type: ignore[no-any-return]
 
 
+def start(layer: nn.Linear) -> None:
+    """Set a head's layer as the Long Range Arena does: Xavier uniform weights, no bias."""
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+def pool(hidden: Tensor, valid: Tensor | None, reads_first: bool) -> Tensor:
+    """Return one vector (..., D) for each sequence of `hidden` (..., T, D): its first, or the mean over `valid`."""
+    return hidden[..., 0, :] if reads_first else mean_over_valid(hidden, valid)
+
+
 def mean_over_valid(hidden: Tensor, valid: Tensor | None) -> Tensor:
-    """Return the mean (B, D) of `hidden` (B, T, D) over the positions of `valid` (B, T), in float32 at least.
+    """Return the mean (..., D) of `hidden` (..., T, D) over the positions of `valid` (..., T), in float32 at least.
 
     What invalid positions hold does not matter; a row without any valid position is zero.
     """
     hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
     if valid is None:
-        return hidden.mean(dim=1)
-    total = hidden.masked_fill(~valid[..., None], 0.0).sum(dim=1)  # (B, D)
-    return total / valid.sum(dim=1, keepdim=True).clamp(min=1)
+        return hidden.mean(dim=-2)
+    total = hidden.masked_fill(~valid[..., None], 0.0).sum(dim=-2)  # (..., D)
+    return total / valid.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
 class Classification(Objective):
@@ -59,12 +69,15 @@ class Classification(Objective):
         needed = {Capability.BIDIRECTIONAL, Capability.PADDING} if padded else {Capability.BIDIRECTIONAL}
         self.requires = frozenset(needed)
 
-    def build_head(self, shape: ModelShape, embedding: nn.Embedding) -> nn.Module:
+    def build_head(self, shape: ModelShape, embedding: nn.Module) -> nn.Module:
         """Return the pooling head."""
         return ClassificationHead(shape, self.n_classes)
 
     def score(self, head: nn.Module, hidden: Tensor, batch: Batch) -> Score:
-        """Score hidden states (B, T, D), or (B, T + 1, D) with a CLS token first, against classes (B,)."""
+        """Score hidden states (B, T, D), or (B, T + 1, D) with a CLS token first, against classes (B,).
+
+        Of pairs, hidden states are (B, 2, T, D) or (B, 2, T + 1, D).
+        """
         logits = head(hidden, batch.valid)  # (B, C)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         scored = torch.ones_like(batch.targets, dtype=torch.bool) if batch.scored is None else batch.scored

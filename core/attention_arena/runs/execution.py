@@ -110,7 +110,8 @@ class Execution:
     def _speed(self, trained: Trained) -> dict[str, Any]:
         if trained.step_seconds is None:
             return {}
-        tokens = self.training.batch_size * self.data.max_length
+        # Both sequences of a pair count.
+        tokens = self.training.batch_size * self._synthetic(1, self.data.max_length).tokens.numel()
         return {"step_ms": trained.step_seconds * 1e3, "tokens_per_second": tokens / trained.step_seconds}
 
     def _cost(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attention_arena.task import Batch, Split, TaskData
 from attention_arena.testing.verdict import NotApplicable, require, require_close
@@ -111,7 +111,7 @@ def check_score(data: TaskData, name: str) -> None:
     torch.manual_seed(0)
     objective = data.objective
     shape = ModelShape(d_model=8, n_heads=2, d_ff=8, max_length=data.max_length, causal=objective.causal)
-    embedding = nn.Embedding(data.vocab_size, shape.d_model)
+    embedding = objective.build_embedding(shape, data.vocab_size)
     head = objective.build_head(shape, embedding).double().eval()
     batch = next(iter(data.validation.batches(3)))
     hidden = torch.randn(*batch.tokens.shape, shape.d_model, dtype=torch.float64, requires_grad=True)

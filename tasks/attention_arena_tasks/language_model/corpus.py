@@ -1,4 +1,4 @@
-"""Text for the language model: the running Python's own standard library, a file, or a folder of files.
+"""Text that is everyone's own: the running Python's standard library, a file, or a folder of files.
 
 A folder's files go whole to train, validation or test, by a hash of their path; nothing depends on the order in which a
 file system lists them. Within a split they are ordered by the same hash, so that the first bytes of a split are a fair
@@ -8,23 +8,19 @@ sample of it, and separated by a zero byte. A single file is cut by position.
 from __future__ import annotations
 
 import hashlib
-import os
-import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from attention_arena.task import TaskError
+from attention_arena.archives import read_bytes
+from attention_arena.python_sources import LICENCE, python_version, standard_library
+from attention_arena.task import Source, TaskError
+from attention_arena_tasks.language_model.texts import SHARES, Corpus, Text, cuts
+from attention_arena_tasks.language_model.tokenisers import Tokeniser
 
 SEPARATOR = b"\0"
-SHARES = {"train": 90, "validation": 5, "test": 5}
-"""Per cent of the files, or of a single file's bytes."""
-LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
-"""Folders of the standard library's that are tests, other people's code, or no sources."""
-BUILD_SETTINGS = ("config-", "_sysconfigdata")
-"""How the names begin that differ from one build of a version to another."""
-
-Caps = Mapping[str, int | None]
+WINDOW = 2**16
+"""Bytes before a cut in which a place to cut is looked for."""
 
 
 class Files(NamedTuple):
@@ -34,18 +30,52 @@ class Files(NamedTuple):
     names: tuple[str, ...]
 
 
-def standard_library() -> Files:
-    """Return the .py sources of the running interpreter's standard library, without tests and build settings."""
-    root = Path(sysconfig.get_path("stdlib"))
-    names = []
-    for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if name not in LEFT_OUT and not name.startswith(BUILD_SETTINGS)]
-        names += [
-            (Path(folder) / name).relative_to(root).as_posix()
-            for name in files
-            if name.endswith(".py") and not name.startswith(BUILD_SETTINGS)
-        ]
-    return Files(root, tuple(sorted(names)))
+def library_corpus() -> Corpus:
+    """Return the sources of the running interpreter's standard library, a stand-in for any real corpus."""
+    try:
+        sources = standard_library()
+    except TaskError as error:
+        raise TaskError(f"{error}, or give `corpus` the path of a text file or folder instead") from error
+    version = python_version()
+    description = f"sources of the Python {version} standard library, {len(sources)} files without tests"
+    digests = sorted([name, hashlib.sha256(text).hexdigest()] for name, text in sources.items())
+    return Corpus(
+        f"standard-library-{version}",
+        lambda: _dealt_out(sources, sources.__getitem__),
+        digests,
+        Source("stand-in", description, LICENCE),
+        f"{len(sources)} files of Python's standard library",
+        SEPARATOR,
+    )
+
+
+def path_corpus(path: Path, patterns: Iterable[str], tokeniser: Tokeniser) -> Corpus:
+    """Return the text of a file or of a folder's files; raises TaskError where there is none."""
+    if path.is_dir():
+        files = folder_files(path, patterns)
+        if not files.names:
+            raise TaskError(f"no file in {path.absolute()} matches {', '.join(patterns)}: set `patterns`")
+        return Corpus(
+            "folder",
+            lambda: _dealt_out(files.names, lambda name: read_bytes(files.root / name)),
+            [str(files.root.resolve()), [[name, *stamp(files.root / name)] for name in files.names]],
+            Source("user", f"{len(files.names)} files of folder {path.absolute().name}, dealt out 90/5/5 by name"),
+            f"{len(files.names)} files at {path}. A folder's files are dealt out whole, so give more of them, or one "
+            "longer file",
+            SEPARATOR,
+        )
+    if not path.exists():
+        raise TaskError(
+            f"no corpus at {path.absolute()}: expected a text file or a folder, or the name of a corpus "
+            "(`arena list tasks --options`)"
+        )
+    return Corpus(
+        "file",
+        lambda: cut_file(path, tokeniser),
+        [str(path.resolve()), *stamp(path)],
+        Source("user", f"bytes of {path.name}, cut 90/5/5 by position"),
+        f"{path}: give a longer file",
+    )
 
 
 def folder_files(root: Path, patterns: Iterable[str]) -> Files:
@@ -54,24 +84,9 @@ def folder_files(root: Path, patterns: Iterable[str]) -> Files:
     return Files(root, tuple(sorted(path.as_posix() for path in found if not _hidden(path))))
 
 
-def split_files(files: Files, caps: Caps) -> dict[str, bytes]:
-    """Return the bytes of each split of many files, each split no longer than its cap."""
-    by_split: dict[str, list[str]] = {split: [] for split in SHARES}
-    for name in sorted(files.names, key=_digest):
-        by_split[split_of(name)].append(name)
-    return {split: _concatenate(files.root, names, caps[split]) for split, names in by_split.items()}
-
-
-def split_file(file: Path, caps: Caps) -> dict[str, bytes]:
-    """Return consecutive parts of one file, each no longer than its cap."""
-    size = _size(file)
-    parts, start, percent = {}, 0, 0
-    for split, share in SHARES.items():
-        percent += share
-        stop, cap = size * percent // 100, caps[split]
-        parts[split] = _read(file, start, stop - start if cap is None else min(cap, stop - start))
-        start = stop
-    return parts
+def _dealt_out(names: Iterable[str], read: Callable[[str], bytes]) -> Iterator[Text]:
+    for place, name in sorted((_digest(name).hex(), name) for name in names):
+        yield Text(split_of(name), place, name, read(name))
 
 
 def split_of(name: str) -> str:
@@ -84,31 +99,31 @@ def split_of(name: str) -> str:
     raise AssertionError("shares add up to 100")
 
 
-def _concatenate(root: Path, names: list[str], cap: int | None) -> bytes:
-    text = bytearray()
-    for name in names:
-        if cap is not None and len(text) >= cap:
-            break
-        if text:
-            text += SEPARATOR
-        text += _read(root / name)
-    return bytes(text if cap is None else text[:cap])
-
-
-def _read(path: Path, start: int = 0, size: int = -1) -> bytes:
+def cut_file(path: Path, tokeniser: Tokeniser) -> Iterator[Text]:
+    """Yield the three parts of a file, cut near 90 and 95 per cent, where no token is cut in two."""
+    size, _ = stamp(path)
     try:
         with path.open("rb") as file:
-            file.seek(start)
-            return file.read(size)
+            start = 0
+            for split, _, stop in cuts(size):
+                if stop < size:
+                    begin = max(start, stop - WINDOW)
+                    file.seek(begin)
+                    stop = begin + tokeniser.whole(file.read(stop - begin))
+                file.seek(start)
+                yield Text(split, "", str(path), file.read(stop - start), start)
+                start = stop
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
-def _size(path: Path) -> int:
+def stamp(path: Path) -> tuple[int, int]:
+    """Return the size and the time of the last change of a file."""
     try:
-        return path.stat().st_size
+        status = path.stat()
     except OSError as error:
         raise _unreadable(path, error) from error
+    return status.st_size, status.st_mtime_ns
 
 
 def _unreadable(path: Path, error: OSError) -> TaskError:

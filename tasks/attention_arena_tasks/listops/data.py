@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from attention_arena.datasets import locate
 from attention_arena.objectives import Classification
 from attention_arena.prepared import prepared, progress
 from attention_arena.splits import ExampleSplit
@@ -27,7 +29,10 @@ FORMAT = 1
 class ListOpsOptions(Options):
     """Options of ListOps; the defaults are the Long Range Arena's."""
 
-    path: Path | None = Field(None, description="folder with the LRA's basic_{train,val,test}.tsv; generated if absent")
+    source: Literal["generated", "official"] = Field("generated", description="made here, or the LRA's own files")
+    path: Path | None = Field(
+        None, description="official only: the LRA's release, packed or not; null: where `arena data get` keeps it"
+    )
     min_length: int = Field(500, ge=1, description="expressions are longer than this, in symbols, brackets included")
     max_length: int = Field(2000, ge=5, description="expressions are shorter than this; the model's length")
     max_depth: int = Field(10, ge=2, description="levels of a tree, digits included")
@@ -40,7 +45,9 @@ class ListOpsOptions(Options):
 
     @model_validator(mode="after")
     def _some_length_is_left(self) -> ListOpsOptions:
-        if self.path is not None:
+        if self.path is not None and self.source != "official":
+            raise ValueError(f"path is for the official files: set source to official, got {self.source!r}")
+        if self.source == "official":
             return self
         longest = _longest(self.max_depth, self.max_args, self.max_length)
         if self.max_length - self.min_length < 2:
@@ -63,7 +70,7 @@ def needs(options: ListOpsOptions) -> TaskNeeds:
 
 def load(options: ListOpsOptions, folder: Path) -> TaskData:
     """Return the data, prepared under `folder` at first use."""
-    ready, source = _generated(options, folder) if options.path is None else _read(options, options.path, folder)
+    ready, source = _read(options, folder) if options.source == "official" else _generated(options, folder)
     pad_to = options.max_length if options.fixed_length else None
     train, validation, test = (ExampleSplit.open(ready, name, pad_to) for name in SPLITS)
     return TaskData(
@@ -79,7 +86,7 @@ def load(options: ListOpsOptions, folder: Path) -> TaskData:
 
 
 def _generated(options: ListOpsOptions, folder: Path) -> tuple[Path, Source]:
-    asked = options.model_dump(mode="json", exclude={"path", "fixed_length"})
+    asked = options.model_dump(mode="json", exclude={"source", "path", "fixed_length"})
     key = f"generated-{_short_hash(json.dumps([FORMAT, asked], sort_keys=True))}"
 
     def make(target: Path) -> None:
@@ -93,14 +100,14 @@ def _generated(options: ListOpsOptions, folder: Path) -> tuple[Path, Source]:
     return prepared(folder / "listops", key, make), Source("generated", description)
 
 
-def _read(options: ListOpsOptions, path: Path, folder: Path) -> tuple[Path, Source]:
-    """Read the files at `path`; they count as official when they have as many examples as the release."""
-    files = release.locate(path)
-    seen = {name: [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for name, file in files.items()}
-    key = f"read-{_short_hash(json.dumps([FORMAT, options.max_length, seen], sort_keys=True))}"
+def _read(options: ListOpsOptions, folder: Path) -> tuple[Path, Source]:
+    """Read the release's files; they count as official when they have as many examples as the release."""
+    path = locate(release.RELEASE.name, options.path, folder)
+    seen = [FORMAT, options.max_length, *release.fingerprint(path)]
+    key = f"read-{_short_hash(json.dumps(seen, sort_keys=True))}"
 
     def make(target: Path) -> None:
-        _save({name: release.read(file, options.max_length) for name, file in files.items()}, target)
+        _save(release.read(path, options.max_length), target)
 
     ready = prepared(folder / "listops", key, make)
     counts = {name: ExampleSplit.open(ready, name).n_examples for name in SPLITS}
