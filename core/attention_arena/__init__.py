@@ -9,7 +9,8 @@ from attention_arena.errors import ConfigError
 from attention_arena.hooks import PLUGIN_API, hookimpl
 
 if TYPE_CHECKING:
-    from attention_arena.api import Summary, build_attention, run_study
+    from attention_arena.api import Summary, run_study
+    from attention_arena.layer import build_attention
     from attention_arena.report.table import Results, load_results
 
 __all__ = [
@@ -28,7 +29,7 @@ _HOMES = {
     "Results": "attention_arena.report.table",
     "load_results": "attention_arena.report.table",
     "Summary": "attention_arena.api",
-    "build_attention": "attention_arena.api",
+    "build_attention": "attention_arena.layer",
     "run_study": "attention_arena.api",
 }
 

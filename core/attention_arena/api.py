@@ -1,4 +1,4 @@
-"""The Python face: a layer by name, a study from start to report, results as frames."""
+"""The Python face of studies: from a file to its report, and results as frames."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
 
 from attention_arena.catalogue import Catalogue, load_catalogue
 from attention_arena.errors import ConfigError
-from attention_arena.layers.inputs import require_input
 from attention_arena.prepared import data_folder
 from attention_arena.runs.executors import Place
 from attention_arena.runs.progress import Progress, progress_for
@@ -25,7 +23,6 @@ from attention_arena.runs.store import Store
 from attention_arena.study import find_study, load_study
 from attention_arena.study.plan import Plan, PlannedRun
 from attention_arena.task import TaskError
-from attention_arena.variant import Backbone, Context, ModelShape
 
 
 class Summary(NamedTuple):
@@ -165,58 +162,6 @@ def study_file(plan: Plan, specs: list[RunSpec], study: str | Path, results: str
         command=f"arena run {study} --profile {plan.profile}"
         + ("" if str(results) == "results" else f" --results {results}"),
     )
-
-
-class AttentionLayer(nn.Module):
-    """One attention of a variant as a layer from (B, T, D) to (B, T, D), without norm, residual or feed-forward."""
-
-    def __init__(self, attention: Any, shape: ModelShape) -> None:
-        super().__init__()
-        self.attention = attention
-        self.shape = shape
-
-    def forward(self, x: Tensor, *, valid: Tensor | None = None, landmarks: Tensor | None = None) -> Tensor:
-        """Attend over `x` (B, T, D); `valid` and `landmarks` (B, T) are True at real and at singled-out tokens.
-
-        Raises ValueError where shapes, types or devices do not fit.
-        """
-        context = Context(valid, landmarks)
-        require_input(x, context, self.shape, self, max_length=self.shape.max_length)
-        return self.attention(x, context).hidden  # type: ignore[no-any-return]
-
-
-class BackboneLayer(nn.Module):
-    """A variant that is not a stack of attentions, as a layer from (B, T, D) to (B, T, D)."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, x: Tensor, *, valid: Tensor | None = None, landmarks: Tensor | None = None) -> Tensor:
-        """Encode `x` (B, T, D); `valid` and `landmarks` (B, T) are True at real and at singled-out tokens."""
-        return self.backbone(x, Context(valid, landmarks)).hidden  # type: ignore[no-any-return]
-
-
-def build_attention(
-    name: str, *, d_model: int, n_heads: int, max_length: int, causal: bool = False, **options: Any
-) -> nn.Module:
-    """Return the attention of a variant by name, as a module from (B, T, D) to (B, T, D) that takes `valid=` and
-    `landmarks=`.
-
-    `options` are the variant's own (`arena list variants --options`). Raises ConfigError for an unknown variant and
-    ValueError for options that it does not have or that do not fit.
-
-    >>> build_attention("softmax", d_model=64, n_heads=2, max_length=128)  # doctest: +ELLIPSIS
-    AttentionLayer(...)
-    """
-    variant = load_catalogue().variant(name)
-    chosen = variant.options(**options)
-    shape = ModelShape(
-        d_model=d_model, n_heads=n_heads, n_layers=1, max_length=max_length, causal=causal, positions="none"
-    )
-    backbone = variant.build(chosen, shape)
-    blocks = getattr(backbone, "blocks", None)
-    return BackboneLayer(backbone) if blocks is None else AttentionLayer(blocks[0].attention, shape)
 
 
 def _data_key(planned: PlannedRun) -> tuple[str, str]:

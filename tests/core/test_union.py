@@ -78,7 +78,8 @@ def heads(dtype: torch.dtype) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 3e-2)]
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 3e-2), (torch.float16, 4e-3)],
 )
 def test_the_union_is_one_softmax(kernel: str, name: str, dtype: torch.dtype, tolerance: float) -> None:
     parts, allowed = CASES[name]
@@ -194,3 +195,15 @@ def test_flops_of_the_fused_kernel_are_counted() -> None:
 def test_positions_chosen_twice_are_never_queries(queries: Gathered | Windows) -> None:
     with pytest.raises(TypeError, match="never its queries"):
         attend_union(*heads(torch.float32), [Part(queries, Everything())])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_query_without_any_key_gives_zeros_and_has_no_gradient(
+    kernel: str, dtype: torch.dtype, dropout: float
+) -> None:
+    inputs = heads(dtype)
+    nothing = Part(Everything(), Everything(), torch.zeros(1, 1, T, T, dtype=torch.bool))
+    found = attend_union(*inputs, [nothing], dropout=dropout)
+    assert not found.any()
+    assert not any(gradient.any() for gradient in torch.autograd.grad(found.sum(), inputs))

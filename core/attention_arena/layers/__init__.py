@@ -1,6 +1,7 @@
 """Building blocks of the shared model, for variants: attention on two rungs, the stack, positions."""
 
 from attention_arena.layers.attention import Attention, AttentionOutput, HeadAttention
+from attention_arena.layers.autograd import first_order, without_autocast
 from attention_arena.layers.feed_forward import FeedForward
 from attention_arena.layers.inputs import require_input
 from attention_arena.layers.positions import rotate, sinusoids
@@ -30,7 +31,9 @@ __all__ = [
     "Windows",
     "attend_projected",
     "attend_union",
+    "first_order",
     "require_input",
     "rotate",
     "sinusoids",
+    "without_autocast",
 ]

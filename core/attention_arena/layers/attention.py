@@ -89,7 +89,12 @@ class HeadAttention(Attention):
         return AttentionOutput(self._merge(self.attend(query, key, value, context)))
 
     def step(self, x: Tensor, context: Context) -> AttentionOutput:
-        """Attend from the next token (B, 1, D)."""
+        """Attend from the next token (B, 1, D), which must be a real one; raises ValueError where it is padding."""
+        if context.valid is not None and not context.valid.all():
+            raise ValueError(
+                f"{type(self).__name__} decodes real tokens only, but `valid` is false for"
+                f" {int((~context.valid).sum())} of {len(x)}; leave those rows out of the batch"
+            )
         before = context.state or StepState(0, None)
         query, key, value = self._heads(x, before.length)
         heads, kept = self.attend_step(query, key, value, before.length, before.kept)

@@ -16,6 +16,8 @@ def require_input(x: Tensor, context: Context, shape: ModelShape, module: nn.Mod
     found = tuple(x.shape)
     if x.dim() != 3 or x.shape[-1] != shape.d_model:
         raise ValueError(f"hidden states must be (B, T, {shape.d_model}), got {found}")
+    if not x.numel():
+        raise ValueError(f"hidden states must be (B, T, {shape.d_model}) with B and T of at least 1, got {found}")
     if max_length is not None and x.shape[1] > max_length:
         raise ValueError(
             f"hidden states must be (B, T, {shape.d_model}) with T up to max_length ({max_length}), got {found};"
@@ -23,6 +25,8 @@ def require_input(x: Tensor, context: Context, shape: ModelShape, module: nn.Mod
         )
     for name in ("valid", "landmarks"):
         mask = getattr(context, name)
+        if mask is not None and not isinstance(mask, Tensor):
+            raise ValueError(f"{name} must be a bool tensor of shape {tuple(x.shape[:2])}, got {type(mask).__name__}")
         if mask is not None and (mask.shape != x.shape[:2] or mask.dtype != torch.bool):
             expected = tuple(x.shape[:2])
             raise ValueError(f"{name} must be bool of shape {expected}, got {mask.dtype} of shape {tuple(mask.shape)}")

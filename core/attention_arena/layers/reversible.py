@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils import _pytree as pytree
 
 from attention_arena.layers.attention import AttentionOutput
+from attention_arena.layers.autograd import first_order
 from attention_arena.layers.block import Block
 from attention_arena.variant import Context, State
 
@@ -131,7 +131,7 @@ class _Reversible(torch.autograd.Function):
         return first, second
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         first, second, *tensors = ctx.saved_tensors
         leaves = [

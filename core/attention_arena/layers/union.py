@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from attention_arena.layers.autograd import first_order
 
 SCORES_AT_ONCE = 2**26
 """Scores in memory at a time where no fused kernel serves: a quarter of a gigabyte in float32."""
@@ -203,7 +204,7 @@ class _Union(torch.autograd.Function):
         rules = []
         for index, part in enumerate(parts):
             (q,), (k, v) = _heads_first(part.queries, of_query), _heads_first(part.keys, of_key, of_value)
-            mask, kept = _add_where(part.allowed, kernel.dtype(q)), kernel.draw_kept(q, k)
+            mask, kept = _add_where(part.allowed, work), kernel.draw_kept(q, k)
             rules += [mask, kept]
             found, mass = kernel.forward(q, k, v, mask, kept, scale)
             found, mass = found.transpose(1, 2), mass.transpose(1, 2).unsqueeze(-1)
@@ -222,7 +223,7 @@ class _Union(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         out, log_mass, *rest = ctx.saved_tensors
         inputs, rules = rest[: ctx.n_inputs], rest[ctx.n_inputs :]
@@ -277,7 +278,7 @@ class FusedKernel:
     """PyTorch's fused attention for CPUs, by the operators under `scaled_dot_product_attention`.
 
     The public function returns no log mass, without which parts cannot be weighed. `PlainKernel` is the same function,
-    and serves where these operators do not.
+    and serves where these operators do not. Half precision is computed in float32, because CPUs have no fast products.
     """
 
     name = "_scaled_dot_product_flash_attention_for_cpu"
@@ -285,10 +286,6 @@ class FusedKernel:
     def serves(self, query: Tensor) -> bool:
         """Whether the operators exist and take these heads; `meta` counts as a CPU, so that its cost can be counted."""
         return query.device.type in ("cpu", "meta") and hasattr(torch.ops.aten, self.name)
-
-    def dtype(self, query: Tensor) -> torch.dtype:
-        """Return the type of its products: at least float32, because CPUs have no fast ones of half precision."""
-        return torch.promote_types(query.dtype, torch.float32)
 
     def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
         """Return None: the kernel drops nothing."""
@@ -299,7 +296,7 @@ class FusedKernel:
     ) -> tuple[Tensor, Tensor]:
         """Return heads (N, H, P, E) and log mass (N, H, P) of query (N, H, P, E), key and value (N, H, Q, E)."""
         attend = getattr(torch.ops.aten, self.name)
-        query, key, value = (x.to(self.dtype(x)) for x in (query, key, value))
+        query, key, value = _precise(query, key, value)
         return attend(query, key, value, 0.0, False, attn_mask=mask, scale=scale)  # type: ignore[no-any-return]
 
     def backward(
@@ -316,7 +313,7 @@ class FusedKernel:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of query, key and value, given heads and log mass (N, H, P, 1) of the whole union."""
         attend = getattr(torch.ops.aten, self.name + "_backward")
-        heads = (x.to(self.dtype(x)) for x in (grad, query, key, value, out))
+        heads = _precise(grad, query, key, value, out)
         return attend(*heads, log_mass.squeeze(-1), 0.0, False, attn_mask=mask, scale=scale)  # type: ignore[no-any-return]
 
 
@@ -328,10 +325,6 @@ class PlainKernel:
 
     def __init__(self, dropout: float = 0.0) -> None:
         self.dropout = dropout
-
-    def dtype(self, query: Tensor) -> torch.dtype:
-        """Return the type of what masks add to scores."""
-        return query.dtype
 
     def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
         """Return which weights (N, H, P, Q) dropout keeps, bool; None without dropout."""
@@ -383,6 +376,10 @@ class PlainKernel:
 
 
 Kernel = FusedKernel | PlainKernel
+
+
+def _precise(*tensors: Tensor) -> list[Tensor]:
+    return [x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors]
 
 
 def _scores(query: Tensor, key: Tensor, added: Tensor | None, scale: float) -> Tensor:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attention_arena.testing.trial import Trial, forward, inputs, landmarks, requires, trials
+from attention_arena.testing.trial import Trial, forward, inputs, landmarks, loss_of, requires, trials
 from attention_arena.testing.verdict import ContractError, require, require_close
 from attention_arena.variant import Capability, Context, Options, Variant
 
 
 def check_gradients(variant: Variant, options: Options) -> None:
-    """Analytic gradients of the input and of every parameter equal numerical ones in float64."""
+    """Analytic gradients of the input and of every parameter equal numerical ones in float64.
+
+    So does the gradient of a gradient, or it is refused with a RuntimeError.
+    """
     for trial in trials(variant, options):
         _check_gradients(trial)
+        _check_second_derivative(trial)
 
 
 def _check_gradients(trial: Trial) -> None:
@@ -31,6 +35,26 @@ def _check_gradients(trial: Trial) -> None:
         except RuntimeError as error:
             first_line = str(error).strip().partition("\n")[0]
             raise ContractError(f"{trial}: gradient of {what}: {first_line}") from error
+
+
+def _check_second_derivative(trial: Trial) -> None:
+    backbone = trial.backbone()
+    x, along, of = inputs(2, 7), inputs(2, 7, seed=3), inputs(2, 7, seed=4)
+
+    def slope(x: Tensor, create_graph: bool = False) -> Tensor:
+        """Return the input's gradient of the loss, along one direction."""
+        (gradient,) = torch.autograd.grad(loss_of(forward(backbone, x).hidden), [x], create_graph=create_graph)
+        return (gradient * of).sum()
+
+    step = 1e-5
+    ahead, behind = (slope((x + sign * step * along).requires_grad_()) for sign in (1, -1))
+    expected = (ahead - behind) / (2 * step)
+    x.requires_grad_()
+    try:
+        (second,) = torch.autograd.grad(slope(x, create_graph=True), [x])
+    except RuntimeError:
+        return
+    require_close((second * along).sum(), expected, f"{trial}: the gradient of a gradient", tolerance=1e-4)
 
 
 def check_gradient_causality(variant: Variant, options: Options) -> None:

@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from attention_arena.variant import ModelShape
@@ -198,7 +197,6 @@ class _Shorten(torch.autograd.Function):
         return torch.einsum("grt,bgtc->bgrc", matrix, rows)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         matrix, rows = ctx.saved_tensors
         needs_matrix, needs_rows = ctx.needs_input_grad

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from attention_arena_variants.performer.chunks import empty_heads, plan_walk, put, rows_of, take, without_autocast
+from attention_arena.layers import first_order, without_autocast
+from attention_arena_variants.performer.chunks import empty_heads, plan_walk, put, rows_of, take
 from attention_arena_variants.performer.linear import (
     Rules,
     divide,
@@ -152,7 +152,7 @@ class _Causal(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, valid, directions, out, inverse, log_scale, *pasts = ctx.saved_tensors
         (kernel, least, chunk), walk, work = ctx.rules, ctx.walk, inverse.dtype

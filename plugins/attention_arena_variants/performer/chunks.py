@@ -6,8 +6,7 @@ not. Letters beside the usual ones: N rows (batch times heads) at a time, C toke
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,8 +81,3 @@ def empty_heads(like: Tensor, width: int) -> Tensor:
     """Return uninitialised heads (B, H, T, width), laid out so that merging the heads copies nothing."""
     B, H, T, _ = like.shape
     return like.new_empty(B, T, H, width).transpose(1, 2)
-
-
-def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """Leave autocast, which would lower the precision of features; `x` names the device."""
-    return torch.autocast("cpu" if x.device.type == "meta" else x.device.type, enabled=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attention_arena.layers import without_autocast
 from attention_arena_variants.performer.causal import Past
-from attention_arena_variants.performer.chunks import rows_of, with_column, without_autocast
+from attention_arena_variants.performer.chunks import rows_of, with_column
 from attention_arena_variants.performer.linear import Rules, divide
 
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from attention_arena.layers import first_order, without_autocast
 from attention_arena_variants.performer.chunks import (
     empty_heads,
     plan_walk,
@@ -24,12 +24,16 @@ from attention_arena_variants.performer.chunks import (
     take,
     take_hidden,
     with_column,
-    without_autocast,
 )
 from attention_arena_variants.performer.features import FeatureMap
 
-TINY = 1e-30
-"""Least denominator of features that are never negative: a guard against the ends of float32's range alone."""
+
+def least_in(dtype: torch.dtype) -> float:
+    """Return the least denominator of features that are never negative, 1e-30 in float32.
+
+    That is far enough from the end of the type's range that gradients, which are divided by it, stay inside.
+    """
+    return float(torch.finfo(dtype).tiny ** 0.79)
 
 
 class Rules(NamedTuple):
@@ -37,7 +41,7 @@ class Rules(NamedTuple):
 
     kernel: FeatureMap
     least: float
-    """Least absolute denominator, of features as `FeatureMap.stable` gives them."""
+    """Least absolute denominator, of features as `FeatureMap.stable` gives them; 0 where only the type's range binds."""
     chunk: int = 0
     """Tokens whose pairs a causal form computes one by one."""
 
@@ -45,7 +49,7 @@ class Rules(NamedTuple):
     def of(cls, kernel: FeatureMap, m: int, min_denominator: float, chunk: int = 0) -> Rules:
         """Return rules in which `min_denominator` binds only features, of `m` directions, that may be negative."""
         # Stable features are not divided by sqrt(m), so that their products are m times the kernel.
-        return cls(kernel, m * min_denominator if kernel.signed else TINY, chunk)
+        return cls(kernel, m * min_denominator if kernel.signed else 0.0, chunk)
 
 
 def lowest(dtype: torch.dtype) -> float:
@@ -69,10 +73,10 @@ def hide_scales(log_scale: Tensor, valid: Tensor | None, H: int, chunk: slice) -
 def divide(total: Tensor, least: float) -> tuple[Tensor, Tensor]:
     """Return heads (..., V) and inverse denominators (..., 1) of `total` (..., V + 1).
 
-    A denominator counts as at least `least` in size, with its sign; one of exactly 0 gives zeros.
+    A denominator counts as at least `least` in size (0: `least_in` its type), with its sign; one of 0 gives zeros.
     """
     denominator = total[..., -1:]
-    inverse = denominator.sign().div_(denominator.abs().clamp_(min=least))
+    inverse = denominator.sign().div_(denominator.abs().clamp_(min=least or least_in(total.dtype)))
     return total[..., :-1] * inverse, inverse
 
 
@@ -80,7 +84,7 @@ def divide_back(grad: Tensor, out: Tensor, inverse: Tensor, least: float) -> Ten
     """Return the gradient (..., V + 1) of a total, given that of heads (..., V), the heads and `divide`'s inverse."""
     along = (grad * out).sum(-1, keepdim=True)
     # Where the denominator was replaced it is a constant; just above, rounding may take it for one.
-    along.masked_fill_(inverse.abs() * least > 1 - 1e-5, 0.0)
+    along.masked_fill_(inverse.abs() * (least or least_in(inverse.dtype)) > 1 - 1e-5, 0.0)
     return with_column(grad, along.neg_()).mul_(inverse)
 
 
@@ -127,7 +131,7 @@ class _Linear(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, valid, directions, out, inverse, log_scale, *totals = ctx.saved_tensors
         (kernel, least, _), positions, work = ctx.rules, ctx.walk.positions, inverse.dtype

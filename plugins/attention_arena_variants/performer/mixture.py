@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from attention_arena.layers import first_order, without_autocast
 from attention_arena_variants.performer.chunks import (
     empty_heads,
     plan_walk,
@@ -29,7 +29,6 @@ from attention_arena_variants.performer.chunks import (
     take,
     take_hidden,
     with_column,
-    without_autocast,
 )
 from attention_arena_variants.performer.features import Exponential
 from attention_arena_variants.performer.linear import hide_gradients, lowest
@@ -83,7 +82,7 @@ class _Mixture(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, valid, directions, out, mass, *kept = ctx.saved_tensors
         kernel, positions = ctx.kernel, ctx.walk.positions

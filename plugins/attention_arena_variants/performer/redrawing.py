@@ -27,6 +27,8 @@ class Directions(nn.Module):
         drawn = self._draw()
         self.register_buffer("current", torch.empty(drawn.shape).copy_(drawn))
 
+    # What a compiled graph would be made anew for, forward by forward, is left to Python.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def for_forward(self) -> Tensor:
         """Return the directions of one more forward, new ones if it is time; in evaluation the present ones."""
         if self.training and self.interval:

@@ -19,6 +19,8 @@ def adapt_shape(options: ReformerOptions, shape: ModelShape) -> ModelShape:
     """
     changes: dict[str, Any] = {}
     if options.reversible:
+        if shape.norm == "post":
+            raise ValueError("norm must be pre for a reversible stack, got post; set norm: pre, or reversible: false")
         changes["residual"] = "reversible"
     if options.feed_forward_chunks is not None:
         changes["feed_forward_chunks"] = options.feed_forward_chunks

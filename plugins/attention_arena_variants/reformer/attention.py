@@ -41,9 +41,14 @@ class ReformerOptions(Options):
     bucket_size: int = Field(64, ge=1, description="sorted tokens per chunk (m in the paper)")
     n_buckets: int | None = Field(None, ge=2, description="buckets of a round, even; null: two per chunk of max_length")
     within_bucket: bool = Field(False, description="attend inside the query's own bucket alone, as the paper writes it")
-    wrap: bool = Field(False, description="the first chunk looks back to the last one of its round, be it padding")
+    wrap: bool = Field(
+        False,
+        description="the first chunk looks back to the last one of its round, so that a row may depend on its padding",
+    )
     duplicate_correction: bool = Field(True, description="count a key once, however many rounds propose it")
-    scale: Literal["unit", "sqrt"] = Field("unit", description="keys of length 1 (the authors'), or 1/sqrt(d_head)")
+    scale: Literal["unit", "sqrt"] = Field(
+        "unit", description="shared keys of length 1 (the authors'), or 1/sqrt(d_head); others are always divided by it"
+    )
     strict_causal: bool = Field(
         False,
         description="causal models attend to the bucket_size tokens before in the bucket, so that later tokens cannot"

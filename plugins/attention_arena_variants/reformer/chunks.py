@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from attention_arena.layers import first_order, without_autocast
 from attention_arena_variants.reformer.layout import Layout, Rules
 from attention_arena_variants.reformer.scratch import Scratch
 from attention_arena_variants.reformer.windows import SortedRows, some_rows
@@ -44,7 +44,7 @@ def attend_in_chunks(parts: Tensor, layout: Layout, rules: Rules) -> Tensor:
     `parts` (B, T, 2, H, E) are query and value. Keys are queries at length `rules.scale`; logits are query times key,
     -1e5 at the token itself. A query without any key gives zeros.
     """
-    with torch.autocast(parts.device.type, enabled=False):
+    with without_autocast(parts):
         return _ChunkedAttention.apply(parts.contiguous(), layout, rules)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -71,7 +71,7 @@ class _ChunkedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         parts, out, log_mass, *tensors = ctx.saved_tensors
         layout, rules, scratch = Layout(*tensors), ctx.rules, _scratch_for(parts)

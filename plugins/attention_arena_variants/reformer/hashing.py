@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from attention_arena.layers import without_autocast
+
 DIRECT_BUCKETS = 128
 """Most buckets that one rotation assigns; more are the product of two, which costs 2 sqrt(b) axes instead of b."""
 
@@ -62,7 +64,7 @@ def assign_buckets(query: Tensor, rotations: Tensor, factors: Sequence[int]) -> 
 
     One round is argmax([x R, -x R]) for each factor; two factors b1, b2 combine to a1 + b1 a2.
     """
-    with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
+    with torch.no_grad(), without_autocast(query):
         # Half precision would flip buckets between near-equal axes.
         work = torch.promote_types(query.dtype, torch.float32)
         axes = rotations.to(query.device, work)

@@ -69,10 +69,15 @@ class SparseOptions(Options):
     def _options_fit(self) -> SparseOptions:
         if self.pattern == "fixed" and self.window is not None:
             raise ValueError(f"window belongs to pattern strided, got {self.window} with fixed; leave it out")
-        if self.pattern == "strided" and (self.summary_width or self.distinct_summaries):
-            raise ValueError("summary_width and distinct_summaries belong to pattern fixed; leave them out")
-        if (self.positions == "data") != (self.data_sizes is not None):
-            raise ValueError("positions: data needs data_sizes, and no other choice takes them")
+        for name in ("summary_width", "distinct_summaries"):
+            if self.pattern == "strided" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} belongs to pattern fixed, got {getattr(self, name)} with strided; leave it out"
+                )
+        if self.positions == "data" and self.data_sizes is None:
+            raise ValueError("data_sizes must name the grid's sizes for positions: data, got none; give rows, columns")
+        if self.positions != "data" and self.data_sizes is not None:
+            raise ValueError(f"data_sizes belongs to positions: data, got it with {self.positions}; leave it out")
         return self
 
 
@@ -113,7 +118,9 @@ def choose_stride(options: SparseOptions, shape: ModelShape) -> int:
     """Return the stride; raises ValueError when it is above the length."""
     stride = options.stride or 2 ** math.floor(math.log2(shape.max_length) / 2 + 0.5)
     if stride > shape.max_length:
-        raise ValueError(f"stride must not exceed max_length ({shape.max_length}), got {stride}; set it to null")
+        raise ValueError(
+            f"stride must not exceed max_length ({shape.max_length}), got {stride}; lower it, or set it to null"
+        )
     return stride
 
 

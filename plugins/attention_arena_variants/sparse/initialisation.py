@@ -45,7 +45,11 @@ def initialise_ends(model: nn.Module) -> None:
     A head that shares its weights with the embedding keeps those.
     """
     embedding, head = model.embedding, model.head
-    assert isinstance(embedding, nn.Embedding)
+    if not isinstance(embedding, nn.Embedding):
+        raise ValueError(
+            "initialisation: paper sets one embedding table, and this vocabulary has adaptive ones; set cutoffs: [] for"
+            " the task, or initialisation: shared"
+        )
     assert isinstance(head, nn.Module)
     nn.init.normal_(embedding.weight, std=GAIN * embedding.embedding_dim**-0.5)
     if isinstance(model.positions, LearnedPositions):

@@ -26,12 +26,17 @@ from attention_arena_variants.transformer_xl.windows import Windows
 class TransformerXLOptions(Options):
     """Options of Transformer-XL; `memory: 0` switches recurrence off, `encoding` the relative positions."""
 
-    memory: int = Field(128, ge=0, description="hidden states that each layer keeps from earlier segments (M)")
+    memory: int = Field(
+        128,
+        ge=0,
+        description="hidden states that each layer keeps from earlier segments (M); a bidirectional model has such only"
+        " with segment_length",
+    )
     eval_memory: int | None = Field(None, ge=0, description="the same at evaluation, often longer; None: `memory`")
     segment_length: int | None = Field(
         None,
         ge=1,
-        description="tokens in a segment (L) where the input holds several; None: the input is one",
+        description="tokens in a segment (L) where the input holds several; None, or more than that: the input is one",
     )
     encoding: Literal["rel_xl", "rel_shaw", "abs"] = Field(
         "rel_xl", description="relative sinusoids, relative learned vectors, or absolute positions in each segment"
@@ -48,7 +53,10 @@ class TransformerXLOptions(Options):
     @model_validator(mode="after")
     def _options_fit(self) -> TransformerXLOptions:
         if self.same_length and 0 in (self.memory, self.memory_at_evaluation):
-            raise ValueError("same_length lets a query see `memory` keys, so memory and eval_memory must be above 0")
+            raise ValueError(
+                "same_length lets a query see `memory` keys, so memory and eval_memory must be above 0, got"
+                f" {self.memory} and {self.memory_at_evaluation}; raise them, or set same_length: false"
+            )
         if self.encoding != "rel_xl" and self.tie_uv:
             raise ValueError(f"tie_uv shares u and v, which only encoding rel_xl has, got {self.encoding}")
         if self.encoding == "abs" and self.clamp_length is not None:

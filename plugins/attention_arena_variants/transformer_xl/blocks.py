@@ -10,13 +10,12 @@ distances in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from attention_arena.layers import first_order, without_autocast
 from attention_arena_variants.transformer_xl.relative import Positions, shift
 from attention_arena_variants.transformer_xl.tiles import Tile, add_product, tiles, work_type
 from attention_arena_variants.transformer_xl.windows import Windows
@@ -80,7 +79,7 @@ class _Blocks(torch.autograd.Function):
         compared = given.compared()
         heads = torch.empty(query.shape, dtype=query.dtype, device=query.device)
         drawn = []
-        with _without_autocast(query):
+        with without_autocast(query):
             for tile in tiles(windows, query):
                 weights = _probabilities(given, compared, tile)
                 if dropout:
@@ -93,14 +92,14 @@ class _Blocks(torch.autograd.Function):
         return heads
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         n_given = len(_Given._fields)
         given, drawn = _Given(*saved[:n_given]), iter(saved[n_given:])
         compared, grad = given.compared(), _by_heads(grad.to(given.query.dtype))
         totals = _Totals.of(given, compared, ctx.needs_input_grad[2])
-        with _without_autocast(grad):
+        with without_autocast(grad):
             for tile in tiles(ctx.windows, given.query):
                 _add_gradients(given, grad, tile, totals, next(drawn, None), ctx.dropout)
         return (*totals.gradients(given), None, None, None)
@@ -174,11 +173,6 @@ def _add_gradients(
 def _by_heads(x: Tensor) -> Tensor:
     """Return `x` (B, T, ..., H, E) as it is, but laid out head by head: a tile's rows are then neighbours in memory."""
     return x.movedim(1, -2).contiguous().movedim(-2, 1)
-
-
-def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """Leave autocast, which would change the types of products that are summed in place; `x` names the device."""
-    return torch.autocast("cpu" if x.device.type == "meta" else x.device.type, enabled=False)
 
 
 def _precise(x: Tensor) -> torch.dtype:

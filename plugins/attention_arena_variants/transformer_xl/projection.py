@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from attention_arena.layers import first_order
 
 
 def project_twice(rows: Tensor, remembered: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,7 +31,7 @@ class _ProjectTwice(torch.autograd.Function):
         return projected, projected.detach()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, of_present: Tensor, of_past: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
         # Under autocast the products of forward were in a lower precision than their inputs, and so are these.
