@@ -214,9 +214,11 @@ class _Union(torch.autograd.Function):
             else:
                 _merge(out, log_mass, part.queries, found, mass)
         empty = log_mass < _hidden(work) / 2
-        # Infinite mass turns every probability of an empty row to zero in backward.
-        log_mass.masked_fill_(empty, torch.inf)
-        out = out.masked_fill_(empty, 0.0).to(of_query.dtype)
+        if out.device.type != "cpu" or empty.any():  # Elsewhere one would have to wait for the answer.
+            # Infinite mass turns every probability of an empty row to zero in backward.
+            log_mass.masked_fill_(empty, torch.inf)
+            out.masked_fill_(empty, 0.0)
+        out = out.to(of_query.dtype)
         ctx.save_for_backward(out, log_mass, *inputs, *rules)
         ctx.kernel, ctx.scale, ctx.n_inputs, ctx.n_tiling = kernel, scale, len(inputs), n_tiling
         ctx.layouts = [(part.queries, part.keys) for part in parts]
@@ -255,10 +257,10 @@ def _heads_first(layout: Layout, *tensors: Tensor) -> list[Tensor]:
 
 
 def _merge(out: Tensor, log_mass: Tensor, layout: Layout, found: Tensor, mass: Tensor) -> None:
-    """Weigh a part's heads `found` (N, P, H, E) and their log mass (N, P, H, 1) into the totals."""
+    """Weigh a part's heads `found` (N, P, H, E) and their log mass (N, P, H, 1) into the totals; writes over `found`."""
     before, total = layout.take(log_mass), layout.take(out)
     after = torch.logaddexp(before, mass.to(before.dtype))
-    layout.put(out, torch.lerp(total, found.to(total.dtype), (mass - after).exp_()))
+    layout.put(out, found.to(total.dtype).lerp_(total, before.sub(after).exp_()))
     layout.put(log_mass, after)
 
 

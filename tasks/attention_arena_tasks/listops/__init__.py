@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attention_arena.hooks import hookimpl
+from attention_arena.lra_release import lra_release
 from attention_arena.task import Task
 from attention_arena_tasks.listops.data import ListOpsOptions, load, needs
-from attention_arena_tasks.listops.release import RELEASE
+from attention_arena_tasks.listops.release import inspect
 
 LISTOPS = Task(
     name="listops",
@@ -18,7 +19,7 @@ LISTOPS = Task(
     needs=needs,
     load=load,
     small_options={"min_length": 20, "max_length": 60, "n_train": 256, "n_validation": 64, "n_test": 64},
-    datasets=(RELEASE,),
+    datasets=(lra_release(inspect),),
 )
 
 

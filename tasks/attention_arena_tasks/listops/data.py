@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from attention_arena import lra_release
 from attention_arena.datasets import locate
 from attention_arena.objectives import Classification
 from attention_arena.prepared import prepared, progress
@@ -102,7 +103,7 @@ def _generated(options: ListOpsOptions, folder: Path) -> tuple[Path, Source]:
 
 def _read(options: ListOpsOptions, folder: Path) -> tuple[Path, Source]:
     """Read the release's files; they count as official when they have as many examples as the release."""
-    path = locate(release.RELEASE.name, options.path, folder)
+    path = locate(lra_release.NAME, options.path, folder)
     seen = [FORMAT, options.max_length, *release.fingerprint(path)]
     key = f"read-{_short_hash(json.dumps(seen, sort_keys=True))}"
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attention_arena.archives import Stream, streams
-from attention_arena.datasets import DataSet, Inspection, RemoteFile
+from attention_arena.datasets import Inspection
 from attention_arena.prepared import progress
 from attention_arena.splits import ExampleSplit
 from attention_arena.task import TaskError
@@ -91,19 +91,6 @@ def inspect(path: Path) -> Inspection:
     problems += _differences(found, layout) + _repeats(splits)
     place = f" in {layout}" if layout else ""
     return Inspection(f"Long Range Arena's ListOps files{place}", counts, tuple(problems), counts == COUNTS)
-
-
-RELEASE = DataSet(
-    name="lra",
-    summary="The Long Range Arena's own files: ListOps, AAN pairs, Pathfinder; 7.7 GB packed, 18.6 GB unpacked",
-    licence="Apache-2.0",
-    homepage="https://github.com/google-research/long-range-arena",
-    files=(
-        RemoteFile("lra_release.gz", ("https://storage.googleapis.com/long-range-arena/lra_release.gz",)),
-    ),
-    inspect=inspect,
-    options={"source": "official"},
-)  # fmt: skip
 
 
 def read_split(stream: Stream, name: str, max_length: int | None = None) -> ExampleSplit:

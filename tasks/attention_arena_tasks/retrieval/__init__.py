@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attention_arena.datasets import DataSet, RemoteFile
 from attention_arena.hooks import hookimpl
+from attention_arena.lra_release import lra_release
 from attention_arena.task import Task
 from attention_arena_tasks.retrieval import aan
 from attention_arena_tasks.retrieval.data import RetrievalOptions, load, needs
@@ -19,17 +19,7 @@ RETRIEVAL = Task(
     needs=needs,
     load=load,
     small_options={"max_length": 64, "n_train": 256, "n_validation": 64, "n_test": 64},
-    datasets=(
-        DataSet(
-            name=aan.NAME,
-            summary="Long Range Arena release, of which `retrieval` reads the ACL Anthology Network's document pairs",
-            licence="Apache-2.0 for the release; the texts are the ACL Anthology Network's, free for research",
-            homepage="https://github.com/google-research/long-range-arena",
-            files=(RemoteFile("lra_release.gz", ("https://storage.googleapis.com/long-range-arena/lra_release.gz",)),),
-            inspect=aan.inspect,
-            options={"source": "official"},
-        ),
-    ),
+    datasets=(lra_release(aan.inspect),),
 )
 
 

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from attention_arena import lra_release
 from attention_arena.archives import streams
 from attention_arena.datasets import Inspection, locate
 from attention_arena.task import TaskError
 
-NAME = "lra"
 FILES = {
     "new_aan_pairs.train.tsv": "train",
     "new_aan_pairs.eval.tsv": "validation",
@@ -70,7 +70,7 @@ def inspect(path: Path) -> Inspection:
 
 def find(path: Path) -> Path:
     """Return the archive, or the folder with the files; raises TaskError where nothing is there."""
-    place = locate(NAME, path, Path())
+    place = locate(lra_release.NAME, path, Path())
     layouts = [place / layout for layout in LAYOUTS if any((place / layout / name).is_file() for name in FILES)]
     return layouts[0] if layouts else place
 

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from attention_arena import lra_release
 from attention_arena.byte_text import N_IDS, ids_of
 from attention_arena.datasets import locate
 from attention_arena.objectives import Matching
@@ -95,7 +96,7 @@ def _stand_in(options: RetrievalOptions, folder: Path) -> tuple[Path, Source]:
 
 
 def _papers(options: RetrievalOptions, folder: Path) -> tuple[Path, Source]:
-    place = aan.find(locate(aan.NAME, options.path, folder))
+    place = aan.find(locate(lra_release.NAME, options.path, folder))
     asked = [FORMAT, options.max_length, aan.stamp(place)]
 
     def make(target: Path) -> None:
