@@ -140,6 +140,15 @@ def test_half_precision_is_as_exact_as_it_can_hold(causal: bool, marked: bool) -
     torch.testing.assert_close(grad.double(), of_exact, rtol=2e-2, atol=2e-2)
 
 
+def test_compiled_blocks_equal_themselves() -> None:
+    """Traced, not compiled to code; the same operations, so to rounding."""
+    x, band = heads(37), Band(8, 0)
+    found, expected = torch.compile(lambda x: attend_band(x, band), backend="aot_eager")(x), attend_band(x, band)
+    torch.testing.assert_close(found, expected)
+    grads = (torch.autograd.grad(y.sin().sum(), x)[0] for y in (found, expected))
+    torch.testing.assert_close(*grads)
+
+
 def layer(causal: bool = False, max_length: int = 128, **options: Any) -> LongformerAttention:
     torch.manual_seed(0)
     shape = ModelShape(d_model=16, n_heads=2, n_layers=1, max_length=max_length, causal=causal, positions="none")

@@ -66,6 +66,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let short sequences fall into several spans, blocks and groups."""
     monkeypatch.setattr("attention_arena_variants.sparse.attention.SPAN", 24)
     monkeypatch.setattr(strided, "SMALLEST_BLOCK", 2)
+    monkeypatch.setattr(strided, "HALVED_BLOCK", 2)
     monkeypatch.setattr(strided, "ROWS_AT_ONCE", 3)
     monkeypatch.setattr(fixed, "GROUP", 12)
 

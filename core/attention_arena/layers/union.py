@@ -257,7 +257,7 @@ def _heads_first(layout: Layout, *tensors: Tensor) -> list[Tensor]:
 
 
 def _merge(out: Tensor, log_mass: Tensor, layout: Layout, found: Tensor, mass: Tensor) -> None:
-    """Weigh a part's heads `found` (N, P, H, E) and their log mass (N, P, H, 1) into the totals; writes over `found`."""
+    """Weigh a part's heads (N, P, H, E), in their memory, and their log mass (N, P, H, 1) into the totals."""
     before, total = layout.take(log_mass), layout.take(out)
     after = torch.logaddexp(before, mass.to(before.dtype))
     layout.put(out, found.to(total.dtype).lerp_(total, before.sub(after).exp_()))

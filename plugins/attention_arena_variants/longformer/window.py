@@ -9,12 +9,13 @@ Letters beside the usual ones: N layout rows (batch, times the residues of a dil
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from attention_arena.layers import first_order
 from attention_arena_variants.longformer.blocks import Desk, Walk
 from attention_arena_variants.longformer.gradients import Gradients, KeyGradient
 from attention_arena_variants.longformer.layout import Band, Pinned, put_rows
@@ -47,44 +48,63 @@ class _Attend(torch.autograd.Function):
         ctx.save_for_backward(projected, valid, *(pinned or (None, None, None)))
         ctx.rules = (band, dropout, seed)
         out = torch.empty(projected[:, :, 0].shape, dtype=projected.dtype, device=projected.device)
-        walk = Walk(projected, band, valid, pinned, dropout, seed)
-        desk = Desk(walk)
-        for piece in walk.pieces():
-            desk.lay_out(piece)
-            heads = desk.blank("heads", desk.query.shape)
-            for cell in desk.cells():
-                weights = desk.weights(cell)
-                kept = walk.draw_kept(weights)
-                if kept is not None:
-                    weights.mul_(kept)
-                desk.attend(cell, weights, desk.value, heads)
-            put_rows(heads, out[piece.rows, piece.queries])
+        with _untracked():
+            _write_heads(out, Walk(projected, band, valid, pinned, dropout, seed))
         return out if valid is None else out.masked_fill_(~valid[:, :, None, None], 0.0)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         projected, valid, *pins = ctx.saved_tensors
         band, dropout, seed = ctx.rules
         pinned = None if pins[0] is None else Pinned(*pins)
         if valid is not None:
             grad = grad.masked_fill(~valid[:, :, None, None], 0.0)
-        walk = Walk(projected, band, valid, pinned, dropout, seed)
-        desk, found = Desk(walk), Gradients(projected, pinned)
-        for piece in walk.pieces():
-            desk.lay_out(piece)
-            of_heads = desk.copied("of heads", grad[piece.rows, piece.queries])
-            of_query = desk.blank("of query", desk.query.shape)
-            of_key, of_value = KeyGradient("of key", desk.key, desk), KeyGradient("of value", desk.value, desk)
-            for cell in desk.cells():
-                g = of_heads[cell.rows, cell.queries]
-                weights, grads = desk.weights(cell), desk.score("of weights", cell, g, desk.value)
-                kept = walk.draw_kept(weights)
-                if kept is not None:
-                    grads.mul_(kept)
-                of_value.add(cell, weights if kept is None else weights * kept, g)
-                torch._softmax_backward_data(grads, weights, -1, grads.dtype, grad_input=grads)
-                desk.attend(cell, grads, desk.key, of_query)
-                of_key.add(cell, grads, desk.query[cell.rows, cell.queries])
-            found.put(piece, of_query.mul_(walk.scale), of_key, of_value)
+        found = Gradients(projected, pinned)
+        with _untracked():
+            _find_gradients(found, grad, Walk(projected, band, valid, pinned, dropout, seed))
         return (found.gather(), None, None, None, None, None)
+
+
+def _untracked() -> AbstractContextManager[Any]:
+    """Leave views and writes untracked, which is a good part of what an operation on a small block costs.
+
+    Nothing that is made inside may be kept. Compilers take no inference mode, and need none.
+    """
+    return nullcontext() if torch.compiler.is_compiling() else torch.inference_mode()
+
+
+def _write_heads(out: Tensor, walk: Walk) -> None:
+    """Write heads (N, T, H, E)."""
+    desk = Desk(walk)
+    for piece in walk.pieces():
+        desk.lay_out(piece)
+        heads = desk.blank("heads", desk.query.shape)
+        for cell in desk.cells():
+            weights = desk.weights(cell)
+            kept = walk.draw_kept(weights)
+            if kept is not None:
+                weights.mul_(kept)
+            desk.attend(cell, weights, desk.value, heads)
+        put_rows(heads, out[piece.rows, piece.queries])
+
+
+def _find_gradients(found: Gradients, grad: Tensor, walk: Walk) -> None:
+    """Enter the gradient of the projected heads, given that of the heads (N, T, H, E), into `found`."""
+    desk = Desk(walk)
+    for piece in walk.pieces():
+        desk.lay_out(piece)
+        of_heads = desk.copied("of heads", grad[piece.rows, piece.queries])
+        of_query = desk.blank("of query", desk.query.shape)
+        of_key, of_value = KeyGradient("of key", desk.key, desk), KeyGradient("of value", desk.value, desk)
+        for cell in desk.cells():
+            g = of_heads[cell.rows, cell.queries]
+            weights, grads = desk.weights(cell), desk.score("of weights", cell, g, desk.value)
+            kept = walk.draw_kept(weights)
+            if kept is not None:
+                grads.mul_(kept)
+            of_value.add(cell, weights if kept is None else weights * kept, g)
+            torch._softmax_backward_data(grads, weights, -1, grads.dtype, grad_input=grads)
+            desk.attend(cell, grads, desk.key, of_query)
+            of_key.add(cell, grads, desk.query[cell.rows, cell.queries])
+        found.put(piece, of_query.mul_(walk.scale), of_key, of_value)

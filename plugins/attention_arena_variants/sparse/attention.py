@@ -18,7 +18,7 @@ from attention_arena.layers import AttentionOutput, HeadAttention, attend_projec
 from attention_arena.variant import Context, ModelShape, State
 from attention_arena_variants.sparse.pattern import Frame, Pattern
 
-SPAN = 2048
+SPAN = 1024
 """Tokens of a batch whose queries one part holds on a CPU, where larger temporaries cost more than they save."""
 
 

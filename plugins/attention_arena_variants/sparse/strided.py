@@ -16,6 +16,8 @@ from attention_arena_variants.sparse.pattern import Frame, Pattern
 
 SMALLEST_BLOCK, LARGEST_BLOCK = 16, 256
 """Tokens in a block of the near set: below, products are too small to be fast; above, more is masked than gained."""
+HALVED_BLOCK = 32
+"""Tokens from which on a block beside a far set is half of a causal window: its keys are 3/2 of that, not twice."""
 ROWS_AT_ONCE = 128
 """Queries of a residue class whose products with later keys of the same group are computed, and masked."""
 
@@ -62,8 +64,11 @@ class Strided(Pattern):
         return len(self._far_groups(frame)) if self.far else 0
 
     def _block(self, length: int) -> int:
-        """Return the tokens in a block of the near set: about the window, and with both sets fitting the stride."""
-        aim = min(max(self.window - 1, SMALLEST_BLOCK), LARGEST_BLOCK)
+        """Return the tokens in a block of the near set: about the window, or half; fitting the stride too."""
+        aim = self.window - 1
+        if self.causal and self.far:
+            aim = max(aim // 2, min(aim, HALVED_BLOCK))
+        aim = min(max(aim, SMALLEST_BLOCK), LARGEST_BLOCK)
         if not self.far:
             return min(-(-aim // SMALLEST_BLOCK) * SMALLEST_BLOCK, length)
         if aim >= self.stride:
