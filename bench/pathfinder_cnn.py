@@ -1,9 +1,9 @@
 """Evidence that Pathfinder's generated images pose the original's problem: a small CNN learns them and knows real ones.
 
-`python -m bench.pathfinder_cnn [--beside RELEASE] [--minutes 20]` trains a residual CNN on one thread with generated
+`python -m bench.pathfinder_cnn [--beside RELEASE] [--minutes 30]` trains a residual CNN on one thread with generated
 images of 32 x 32: first without distractors, then from the easiest difficulty to the hardest, each as soon as the one
-before is learned; turned and mirrored, as the class stays the same. It then scores the CNN on generated images that it
-has not seen, and on all images of a release of the same size, of which it has seen none.
+before is learned; turned and mirrored, as the class stays the same. It then scores the CNN on generated images of the
+hardest that it has not seen, and on all those of a release, of which it has seen none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIZE = 32
 HARDEST = "curv_contour_length_14"
 STAGES = (("curv_baseline", False), *((difficulty, True) for difficulty in CONTOUR_LENGTH))
 RATE = 1e-3
-LEARNED = 0.85
+LEARNED = 0.8
 """Running accuracy at which the next difficulty begins."""
 
 
@@ -124,15 +124,14 @@ def main() -> None:
     """Train and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--beside", type=Path, help="a release with images of 32 x 32, to be scored on")
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--images", type=int, default=20_000, help="of each difficulty, to train on")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--images", type=int, default=30_000, help="of each difficulty, to train on")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = build()
     train(model, 60 * arguments.minutes, arguments.images)
-    for difficulty in CONTOUR_LENGTH:
-        report(f"generated, {difficulty}", model, *generated(difficulty, 2, 4000))
+    report(f"generated, {HARDEST}", model, *generated(HARDEST, 2, 4000))
     if arguments.beside is not None:
         found = find(arguments.beside, SIZE, HARDEST)
         images: dict[str, Images] = {}

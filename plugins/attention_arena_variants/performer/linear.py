@@ -41,7 +41,7 @@ class Rules(NamedTuple):
 
     kernel: FeatureMap
     least: float
-    """Least absolute denominator, of features as `FeatureMap.stable` gives them; 0 where only the type's range binds."""
+    """Least absolute denominator, of features as `FeatureMap.stable` has them; 0: only the range of the type binds."""
     chunk: int = 0
     """Tokens whose pairs a causal form computes one by one."""
 
