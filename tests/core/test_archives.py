@@ -203,7 +203,9 @@ def test_a_flipped_bit_that_only_the_packers_checksum_shows_is_damage(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no archive at all", b"x" * 5000, gzip.compress(b"a page"), b"\x1f\x8b", bytes(100)]
+    "content",
+    [b"", b"no archive at all", b"x" * 5000, gzip.compress(b"a page", mtime=0), b"\x1f\x8b", bytes(100)],
+    ids=["empty", "text", "long text", "packed text", "cut short", "zeros"],
 )
 def test_what_is_no_archive_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path / "data.bin", content)
