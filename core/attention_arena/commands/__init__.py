@@ -13,7 +13,7 @@ from attention_arena.errors import ConfigError
 app = typer.Typer(
     help=(
         "Compare attention variants fairly: the same model, the same training, one report.\n\n"
-        "Start with `arena run smoke`, a study of a minute; then look at `arena list` and `studies/lra.yaml`."
+        "Start with `arena run smoke`, a study of minutes; then look at `arena list` and `studies/lra.yaml`."
     ),
     no_args_is_help=True,
     add_completion=False,
