@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
-from attention_arena.layers.block import Block
 from attention_arena.variant import ModelShape
 from attention_arena_variants.transformer_xl import TransformerXLOptions, build
-from attention_arena_variants.transformer_xl.attention import MemoryAttention
 from attention_arena_variants.transformer_xl.relative import (
     QueryBiases,
     RelativeTerms,
@@ -22,31 +20,9 @@ from attention_arena_variants.transformer_xl.relative import (
     shift,
 )
 from attention_arena_variants.transformer_xl.segments import SegmentStack
-
-D_MODEL = 8
-EXACT = 1e-10
+from tests.plugins.transformer_xl_stacks import D_MODEL, EXACT, attention_of, backbone, difference, text
 
 pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
-
-
-def backbone(causal: bool = True, shape: dict[str, Any] | None = None, **options: Any) -> SegmentStack:
-    """A float64 stack in evaluation mode whose attention is far from uniform, unlike a fresh one."""
-    torch.manual_seed(0)
-    fields = {"d_model": D_MODEL, "n_heads": 2, "n_layers": 2, "d_ff": 12, "max_length": 24, "causal": causal}
-    built = build(TransformerXLOptions(**options), ModelShape(**(fields | (shape or {}))))
-    assert isinstance(built, SegmentStack)
-    for block in built.blocks:
-        assert isinstance(block, Block)
-        for parameter in block.attention.parameters():
-            nn.init.normal_(parameter, std=0.5)
-    return built.double().eval()
-
-
-def attention_of(stack: SegmentStack, layer: int = 0) -> MemoryAttention:
-    block = stack.blocks[layer]
-    assert isinstance(block, Block)
-    assert isinstance(block.attention, MemoryAttention)
-    return block.attention
 
 
 def terms_of(stack: SegmentStack, layer: int = 0) -> RelativeTerms:
@@ -59,14 +35,6 @@ def biases_of(stack: SegmentStack, layer: int) -> QueryBiases:
     terms = terms_of(stack, layer)
     assert isinstance(terms, XLTerms)
     return terms.biases
-
-
-def text(B: int, T: int, seed: int = 1) -> Tensor:
-    return torch.randn(B, T, D_MODEL, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def difference(a: Tensor, b: Tensor) -> float:
-    return (a - b).abs().max().item()
 
 
 @pytest.mark.parametrize("T", [1, 5])
