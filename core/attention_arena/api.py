@@ -21,7 +21,7 @@ from attention_arena.runs.runner import Runner
 from attention_arena.runs.spec import RunSpec, resolve
 from attention_arena.runs.store import Store
 from attention_arena.study import find_study, load_study
-from attention_arena.study.plan import Plan, PlannedRun
+from attention_arena.study.plan import Plan
 from attention_arena.task import TaskError
 
 
@@ -89,7 +89,7 @@ def resolve_plan(plan: Plan, catalogue: Catalogue, progress: Progress) -> list[R
     """Prepare the data of every task that a run will read, and return the plan's specs."""
     hashes: dict[tuple[str, str], str] = {}
     for planned in plan.runs:
-        key = _data_key(planned)
+        key = planned.task_key
         if planned.unsupported is None and key not in hashes:
             try:
                 hashes[key] = planned.task.load(planned.task_options, data_folder()).data_hash
@@ -97,9 +97,11 @@ def resolve_plan(plan: Plan, catalogue: Catalogue, progress: Progress) -> list[R
                 raise ConfigError(f"task {planned.task.name}: {error}") from error
     specs = []
     for planned in plan.runs:
-        plugin = catalogue.plugin_of("variant", planned.variant.name)
-        origin = (plugin.distribution, plugin.version)
-        specs.append(resolve(planned, hashes.get(_data_key(planned)), origin, arena_version()))
+        origins = {}
+        for variant in [planned.variant, *([planned.reference.variant] if planned.reference else [])]:
+            plugin = catalogue.plugin_of("variant", variant.name)
+            origins[variant.name] = (plugin.distribution, plugin.version)
+        specs.append(resolve(planned, hashes.get(planned.task_key), origins, arena_version()))
     return specs
 
 
@@ -162,7 +164,3 @@ def study_file(plan: Plan, specs: list[RunSpec], study: str | Path, results: str
         command=f"arena run {study} --profile {plan.profile}"
         + ("" if str(results) == "results" else f" --results {results}"),
     )
-
-
-def _data_key(planned: PlannedRun) -> tuple[str, str]:
-    return planned.task.name, planned.task_options.model_dump_json()

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from attention_arena.layers import Attention, AttentionOutput, Stack
-from attention_arena.measure import Measure, Measurement, Subject
+from attention_arena.measure import Contender, Measure, Measurement, Subject
 from attention_arena.measures import (
     FLOPS,
     MEMORY,
@@ -30,7 +30,7 @@ from attention_arena.measures.passes import batch_size_for
 from attention_arena.model import SequenceModel
 from attention_arena.objectives import Classification, LanguageModeling
 from attention_arena.task import Batch, Objective, Source, Split, TaskData
-from attention_arena.variant import Context, ModelShape
+from attention_arena.variant import Capability, Context, ModelSettings, ModelShape, Options, Variant
 
 MIB = 2**20
 CPU = torch.device("cpu")
@@ -52,6 +52,16 @@ class Nothing(Attention):
         return AttentionOutput(torch.zeros_like(x))
 
 
+NOTHING = Variant(
+    name="nothing",
+    summary="attention that adds nothing",
+    paper="none",
+    supports=frozenset(Capability),
+    options=Options,
+    build=lambda options, shape: Stack(shape, lambda layer: Nothing()),
+)
+
+
 def subject_of(
     attention: Callable[[], Attention] = Nothing, objective: Objective | None = None, pairs: bool = False
 ) -> Subject:
@@ -68,7 +78,10 @@ def subject_of(
         targets = torch.ones(batch_size, dtype=torch.int64) if goal.pools else tokens
         return Batch(tokens, targets)
 
-    return Subject(build, build(32), batch, data, CPU, nullcontext, 1e-3, length=32, batch_size=4)
+    contender = Contender(
+        "nothing", NOTHING, Options(), ModelSettings(d_model=8, n_heads=2, n_layers=1, d_ff=16), build
+    )
+    return Subject(contender, build(32), batch, data, CPU, nullcontext, 1e-3, length=32, batch_size=4)
 
 
 def measured(measure: Measure, subject: Subject, **options: Any) -> Sequence[Measurement]:
@@ -235,7 +248,13 @@ class TestSpeed:
             return models[-1]
 
         for phase in ("inference", "training"):
-            measured(SPEED, replace(subject, build=build), phases=[phase], min_seconds=0, repetitions=1)
+            measured(
+                SPEED,
+                replace(subject, contender=replace(subject.contender, build=build)),
+                phases=[phase],
+                min_seconds=0,
+                repetitions=1,
+            )
         fresh, after_inference, after_training = subject.build(32), *models
         kept = [torch.equal(a, b) for a, b in zip(fresh.parameters(), after_inference.parameters(), strict=True)]
         assert all(kept)
@@ -325,7 +344,7 @@ class TestFailedCells:
         def build(length: int) -> nn.Module:
             raise ValueError(f"rank must not exceed max_length ({length}), got 64")
 
-        rows = measured(FLOPS, replace(subject, build=build))
+        rows = measured(FLOPS, replace(subject, contender=replace(subject.contender, build=build)))
         assert {row.detail for row in rows} == {"ValueError: rank must not exceed max_length (32), got 64"}
 
     @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attention_arena.measure import Measurement, Subject
+from attention_arena.measure import CellStatus, Measurement, Subject
 from attention_arena.model import SequenceModel
 
 Lengths = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None
@@ -82,8 +82,16 @@ def rows_or_reason(blank: Sequence[Measurement], fill: Callable[[], Sequence[Mea
     try:
         return fill()
     except (RuntimeError, ValueError, MemoryError) as error:
+        status: CellStatus = "oom" if is_out_of_memory(error) else "failed"
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     # Only here, where the traceback no longer holds the tensors of the failed cell.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return [row._replace(detail=reason) for row in blank]
+    return [row.without(status, reason) for row in blank]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

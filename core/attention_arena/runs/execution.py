@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from attention_arena.catalogue import Catalogue, load_catalogue
-from attention_arena.measure import Measurement, Subject
+from attention_arena.measure import Contender, Measurement, Subject
 from attention_arena.measures.flops import count_flops
 from attention_arena.measures.memory import peak_memory, saved_for_backward
 from attention_arena.model import SequenceModel, build_model
@@ -19,13 +20,13 @@ from attention_arena.runs.curve import Curve
 from attention_arena.runs.outcome import Outcome
 from attention_arena.runs.quality import quality_rows, save_predictions
 from attention_arena.runs.record import MeasurementRow
-from attention_arena.runs.spec import RunSpec
+from attention_arena.runs.spec import ReferenceSpec, RunSpec
 from attention_arena.runs.synthetic import synthetic_batch
 from attention_arena.study.schema import TrainingSettings
 from attention_arena.task import Batch, TaskData
 from attention_arena.training import Outcome as Trained
 from attention_arena.training import autocast_for, train
-from attention_arena.variant import ModelSettings
+from attention_arena.variant import ModelSettings, Options, Variant
 
 
 class Execution:
@@ -35,15 +36,14 @@ class Execution:
         self.folder, self.device = folder, device
         self.spec = RunSpec.model_validate_json((folder / "spec.json").read_bytes())
         self.catalogue: Catalogue = load_catalogue(kinds=("variant", "task", "measure"))
-        self.variant = self.catalogue.variant(self.spec.variant)
-        self.options = self.variant.options(**self.spec.variant_options)
-        self.settings = ModelSettings(**self.spec.model)
+        self.contender = self._contender(self.spec, self.spec.label)
+        self.baseline = self._contender(self.spec.reference, self.spec.reference.label) if self.spec.reference else None
         self.training = TrainingSettings(**self.spec.training)
         self.data = self._load()
 
     def execute(self) -> Outcome:
         """Train, score and measure; leave checkpoint, curve and predictions in the run's folder."""
-        model = self._build(self.data.max_length)
+        model = self.build(self.data.max_length)
         torch.manual_seed(self.spec.seed)
         with Curve(self.folder, self.training.steps) as curve:
             trained = train(model, self.data, self.training, self.spec.seed, self.device, curve.point, curve.step)
@@ -91,9 +91,38 @@ class Execution:
             )
         return data
 
-    def _build(self, length: int) -> SequenceModel:
+    def build(self, length: int) -> SequenceModel:
+        """Return a fresh model of the run's own variant for sequences of up to `length` tokens."""
+        return cast(SequenceModel, self.contender.build(length))
+
+    def subject(self, trained: SequenceModel) -> Subject:
+        """Return what measures look at."""
+        gib = self.spec.limits.memory_gib
+        return Subject(
+            contender=self.contender,
+            trained=trained,
+            synthetic_batch=self._synthetic,
+            data=self.data,
+            device=self.device,
+            autocast=autocast_for(self.training.precision, self.device),
+            learning_rate=self.training.learning_rate,
+            length=self.data.max_length,
+            batch_size=self.training.batch_size,
+            seed=self.spec.seed,
+            baseline=self.baseline,
+            precision=self.training.precision,
+            compile=self.training.compile,
+            memory_limit=None if gib is None else int(gib * 2**30),
+        )
+
+    def _contender(self, spec: RunSpec | ReferenceSpec, label: str) -> Contender:
+        variant = self.catalogue.variant(spec.variant)
+        options, settings = variant.options(**spec.variant_options), ModelSettings(**spec.model)
+        return Contender(label, variant, options, settings, partial(self._build, variant, options, settings))
+
+    def _build(self, variant: Variant, options: Options, settings: ModelSettings, length: int) -> SequenceModel:
         torch.manual_seed(self.spec.seed)
-        return build_model(self.variant, self.options, self.settings, self.data, length).to(self.device)
+        return build_model(variant, options, settings, self.data, length).to(self.device)
 
     def _quality(self, trained: Trained) -> dict[str, Any]:
         metric = self.data.objective.metrics[0]
@@ -116,7 +145,7 @@ class Execution:
 
     def _cost(self) -> dict[str, Any]:
         """Count FLOPs of a forward pass, and what one training step keeps for backward, at the task's full length."""
-        model = self._build(self.data.max_length).train()
+        model = self.build(self.data.max_length).train()
         rows = self.training.micro_batch_size or self.training.batch_size
         one, batch = self._synthetic(1, self.data.max_length), self._synthetic(rows, self.data.max_length)
 
@@ -137,17 +166,7 @@ class Execution:
     def _measure(self, model: SequenceModel) -> list[MeasurementRow]:
         if not self.spec.measures:
             return []
-        subject = Subject(
-            build=self._build,
-            trained=model,
-            synthetic_batch=self._synthetic,
-            data=self.data,
-            device=self.device,
-            autocast=autocast_for(self.training.precision, self.device),
-            learning_rate=self.training.learning_rate,
-            length=self.data.max_length,
-            batch_size=self.training.batch_size,
-        )
+        subject = self.subject(model)
         rows: list[Measurement] = []
         for wanted in self.spec.measures:
             measure = self.catalogue.measure(wanted.name)

@@ -11,9 +11,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Status = Literal["pending", "running", "done", "failed", "oom", "timeout", "diverged", "unsupported"]
+CellStatus = Literal["done", "oom", "timeout", "unsupported", "failed"]
+"""As `attention_arena.measure.CellStatus`, which a report cannot import without torch."""
 VERDICTS: tuple[Status, ...] = ("done", "failed", "oom", "timeout", "diverged", "unsupported")
 
 
@@ -110,10 +112,14 @@ class MeasurementRow(_Row):
     unit: str
     length: int | None = None
     batch_size: int | None = None
+    layer: int | None = None
+    head: int | None = None
+    position: int | None = None
     higher_is_better: bool | None = None
     low: float | None = None
     high: float | None = None
     samples: int = 1
+    status: CellStatus = "done"
     detail: str | None = None
 
 

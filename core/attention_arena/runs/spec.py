@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +20,19 @@ class MeasureSpec(BaseModel):
 
     name: str
     options: dict[str, Any]
+
+
+class ReferenceSpec(BaseModel):
+    """The baseline beside which a run is measured, resolved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: str
+    variant_options: dict[str, Any]
+    plugin: str
+    plugin_version: str
+    model: dict[str, Any]
+    label: str
 
 
 class RunSpec(BaseModel):
@@ -37,6 +51,7 @@ class RunSpec(BaseModel):
     training: dict[str, Any]
     seed: int
     measures: list[MeasureSpec]
+    reference: ReferenceSpec | None = None
     data_hash: str | None
     arena_version: str
     # Not part of the hash: names and limits, which change no number.
@@ -51,6 +66,8 @@ class RunSpec(BaseModel):
         """SHA-256, hexadecimal, over what the result depends on."""
         unhashed = {"label", "baseline", "departs_from_shape", "limits", "unsupported"}
         content = self.model_dump(mode="json", exclude=unhashed)
+        if self.reference is not None:
+            del content["reference"]["label"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -59,16 +76,18 @@ class RunSpec(BaseModel):
         return f"{self.task}.{self.variant}.{self.spec_hash[:8]}.s{self.seed}"
 
 
-def resolve(planned: PlannedRun, data_hash: str | None, plugin: tuple[str, str], arena_version: str) -> RunSpec:
-    """Return the spec of a planned run; `plugin` is the variant's distribution and its version."""
+def resolve(
+    planned: PlannedRun, data_hash: str | None, plugins: Mapping[str, tuple[str, str]], arena_version: str
+) -> RunSpec:
+    """Return the spec of a planned run; `plugins` gives a variant's distribution and its version by name."""
     return RunSpec(
         task=planned.task.name,
         task_version=planned.task.version,
         task_options=planned.task_options.model_dump(mode="json"),
         variant=planned.variant.name,
         variant_options=planned.variant_options.model_dump(mode="json"),
-        plugin=plugin[0],
-        plugin_version=plugin[1],
+        plugin=plugins[planned.variant.name][0],
+        plugin_version=plugins[planned.variant.name][1],
         model=planned.model.model_dump(mode="json"),
         training=planned.training.model_dump(mode="json"),
         seed=planned.seed,
@@ -76,6 +95,7 @@ def resolve(planned: PlannedRun, data_hash: str | None, plugin: tuple[str, str],
             MeasureSpec(name=measure.name, options=measure.options.model_dump(mode="json"))
             for measure in planned.measures
         ],
+        reference=_reference(planned, plugins),
         data_hash=data_hash,
         arena_version=arena_version,
         label=planned.label,
@@ -83,4 +103,19 @@ def resolve(planned: PlannedRun, data_hash: str | None, plugin: tuple[str, str],
         departs_from_shape=list(planned.departs_from_shape),
         limits=planned.limits,
         unsupported=planned.unsupported,
+    )
+
+
+def _reference(planned: PlannedRun, plugins: Mapping[str, tuple[str, str]]) -> ReferenceSpec | None:
+    beside = planned.reference
+    if beside is None:
+        return None
+    plugin, version = plugins[beside.variant.name]
+    return ReferenceSpec(
+        variant=beside.variant.name,
+        variant_options=beside.options.model_dump(mode="json"),
+        plugin=plugin,
+        plugin_version=version,
+        model=beside.model.model_dump(mode="json"),
+        label=beside.label,
     )

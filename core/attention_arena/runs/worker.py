@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
+from attention_arena.measures.passes import is_out_of_memory
 from attention_arena.runs.execution import Execution
 from attention_arena.runs.files import write_whole
 from attention_arena.runs.outcome import OUTCOME_FILE, Outcome
@@ -47,13 +48,6 @@ def execute(folder: Path, device: torch.device, threads: int) -> Outcome:
         traceback.print_exc()
         status = "oom" if is_out_of_memory(error) else "failed"
         return Outcome(status=status, detail=f"{type(error).__name__}: {error}".strip()[:2000])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _end_with(parent: int) -> None:

@@ -18,7 +18,7 @@ from attention_arena.study.expand import (
 )
 from attention_arena.study.fit import Fit, try_build, why_unsupported
 from attention_arena.study.merge import merge
-from attention_arena.study.plan import PlannedMeasure, PlannedRun
+from attention_arena.study.plan import PlannedMeasure, PlannedRun, Reference
 from attention_arena.study.schema import Limits, Study, TrainingSettings
 from attention_arena.study.validation import Problems, validate
 from attention_arena.study.yaml_lines import Found
@@ -59,7 +59,9 @@ def check(
     planned = [run for pair in pairs if (run := _plan(pair, problems, builds)) is not None]
     if study is None:
         return None, ()
-    return study, tuple(each for run in planned for each in _seeded(run, study, measures))
+    references = {run.task_key: _reference(run) for run in planned if run.baseline and run.unsupported is None}
+    beside = [run if run.baseline else replace(run, reference=references.get(run.task_key)) for run in planned]
+    return study, tuple(each for run in beside for each in _seeded(run, study, measures))
 
 
 def _pair(tree: Found, task: ChosenTask, variant: ChosenVariant) -> _Pair:
@@ -98,11 +100,17 @@ def _plan(pair: _Pair, problems: Problems, builds: Builds) -> PlannedRun | None:
     )
 
 
+def _reference(run: PlannedRun) -> Reference:
+    return Reference(run.variant, run.variant_options, run.label, run.model)
+
+
 def _seeded(run: PlannedRun, study: Study, measures: tuple[PlannedMeasure, ...]) -> list[PlannedRun]:
-    return [
-        replace(run, seed=seed, limits=study.limits, measures=measures if seed == study.seeds[0] else ())
-        for seed in study.seeds
-    ]
+    """Return the run for each seed; the first one measures, beside the baseline."""
+    first, *others = study.seeds
+    measuring = replace(run, seed=first, limits=study.limits, measures=measures)
+    if not measures:
+        measuring = replace(measuring, reference=None)
+    return [measuring] + [replace(run, seed=seed, limits=study.limits, reference=None) for seed in others]
 
 
 def _fit(pair: _Pair, model: ModelSettings, builds: Builds) -> Fit:

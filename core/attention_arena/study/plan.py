@@ -20,6 +20,16 @@ class PlannedMeasure:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """The study's baseline as a run is measured beside it."""
+
+    variant: Variant
+    options: Options
+    label: str
+    model: ModelSettings
+
+
+@dataclass(frozen=True)
 class PlannedRun:
     """One task, one variant with its options, one seed."""
 
@@ -41,6 +51,13 @@ class PlannedRun:
     """`key=value` for each field of `model` that the variant's entry overrides or the variant adapts."""
     unsupported: str | None
     """Why the variant cannot do the task: `linformer cannot do causal attention, which language_model needs`."""
+    reference: Reference | None = None
+    """The baseline on the same task, for a run that measures; None for the baseline and where it cannot do the task."""
+
+    @property
+    def task_key(self) -> tuple[str, str]:
+        """The task's name and its options as JSON, by which two runs are of the same task."""
+        return self.task.name, self.task_options.model_dump_json()
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ class FakeStudy:
         row: dict[str, Any] = dict.fromkeys(Record.model_fields)
         row |= self._plan(variant, task, seed)
         row |= {
-            "schema_version": 1,
+            "schema_version": 2,
             "study": self.name,
             "profile": self.profile,
             "spec_hash": "ab" * 32,

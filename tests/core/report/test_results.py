@@ -81,7 +81,7 @@ def test_a_damaged_record_is_left_out_with_a_warning_that_names_it(tmp_path: Pat
 
 def test_a_record_of_another_schema_is_left_out_with_a_warning(tmp_path: Path, fakes: Any) -> None:
     folder = fakes.FakeStudy(changes={"schema_version": 99}, seeds=[0]).write(tmp_path)
-    with pytest.warns(UserWarning, match="schema version 99, expected 1"):
+    with pytest.warns(UserWarning, match="schema version 99, expected 2"):
         results = load_results(folder)
     assert set(results.runs["status"]) == {"pending"}
 

@@ -58,6 +58,40 @@ def test_measures_are_planned_on_the_first_seed_only(load: Load) -> None:
     assert plan.runs[0].measures[1].options.lengths == (8, 16)  # type: ignore[attr-defined]
 
 
+def test_a_run_that_measures_is_planned_beside_the_baseline(load: Load) -> None:
+    plan = load("""
+        name: beside
+        seeds: [4, 5]
+        measure: [speed]
+        model: {d_model: 16, n_heads: 2}
+        tasks: [parity, babble]
+        variants: [{name: full, baseline: true}, {name: low_rank, model: {n_layers: 3}}, hashing]
+    """)
+    beside = {
+        (run.task.name, run.variant.name, run.seed): run.reference and run.reference.label
+        for run in plan.runs
+        if run.reference
+    }
+    assert beside == {
+        (task, variant, 4): "full"
+        for task, variant in (
+            ("parity", "low_rank"),
+            ("parity", "hashing"),
+            ("babble", "hashing"),
+            ("babble", "low_rank"),
+        )
+    }
+    low_rank = next(run for run in plan.runs if run.variant.name == "low_rank")
+    assert low_rank.model.n_layers == 3
+    assert low_rank.reference
+    assert low_rank.reference.model.n_layers == 2
+
+
+def test_a_run_that_measures_nothing_has_no_reference(load: Load) -> None:
+    plan = load(SMALL + "      [{name: full, baseline: true}, low_rank]")
+    assert [run.reference for run in plan.runs] == [None, None]
+
+
 def test_later_blocks_win(load: Load) -> None:
     plan = load("""
         name: layers
