@@ -1,4 +1,4 @@
-"""What may be said of numbers that vary: means, proportions and growth, each with its 95 % interval."""
+"""Means and proportions with their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
     """Return the mean of independent values with Student's t interval; one value has no interval."""
     from scipy import stats
 
-    values = _finite(values)
+    values = finite(values)
     n = len(values)
     mean = math.fsum(values) / n
     if n == 1:
@@ -66,7 +66,7 @@ def score_interval(values: Sequence[float], examples: int | None = None, whole: 
     Two seeds or more: the t interval of their mean. One seed and a score that is a proportion (`whole` is what all
     correct would be, 1 or 100) of a known number of `examples`: its Wilson interval. Otherwise no interval.
     """
-    values = _finite(values)
+    values = finite(values)
     if len(values) == 1 and whole and examples and 0.0 <= values[0] <= whole:
         share = wilson_interval(values[0] / whole, examples)
         assert share.low is not None
@@ -75,37 +75,16 @@ def score_interval(values: Sequence[float], examples: int | None = None, whole: 
     return mean_interval(values)
 
 
-def exponent(sizes: Sequence[float], costs: Sequence[float]) -> Interval:
-    """Return e of the power law cost ~ size^e, fitted by least squares in log-log space, with its t interval.
-
-    Needs two different sizes; all must be positive. Two points determine e without an interval.
-    """
-    from scipy import stats
-
-    if len(sizes) != len(costs):
-        raise ValueError(f"expected one cost a size, got {len(sizes)} sizes and {len(costs)} costs")
-    if len(set(sizes)) < 2:
-        raise ValueError(f"an exponent needs at least 2 different sizes, got {sorted(set(sizes))}")
-    if min(*sizes, *costs) <= 0:
-        raise ValueError("a power law is fitted to positive sizes and costs only")
-    n = len(sizes)
-    fit = stats.linregress([math.log(size) for size in sizes], [math.log(cost) for cost in costs])
-    slope = float(fit.slope)
-    if n == 2:
-        return Interval(slope, None, None, n, "none")
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, n - 2)) * float(fit.stderr)
-    return Interval(slope, slope - half, slope + half, n, "points")
-
-
 def geometric_mean(values: Sequence[float]) -> float:
     """Return the geometric mean of positive values: the mean under which ratios of means are means of ratios."""
-    values = _finite(values)
+    values = finite(values)
     if min(values) <= 0:
         raise ValueError("a geometric mean needs positive values")
     return math.exp(math.fsum(math.log(value) for value in values) / len(values))
 
 
-def _finite(values: Sequence[float]) -> list[float]:
+def finite(values: Sequence[float]) -> list[float]:
+    """Return the values as they are; raises ValueError where there is none, or one is not finite."""
     if not values:
         raise ValueError("at least 1 value is needed, got none")
     if not all(math.isfinite(value) for value in values):
