@@ -33,6 +33,22 @@ def test_images_do_not_depend_on_how_many_are_drawn_at_a_time() -> None:
         assert np.array_equal(one, np.concatenate(parts))
 
 
+def test_half_the_side_is_the_mean_of_each_four_pixels(tmp_path: Path) -> None:
+    whole, half = (draw(options(side=side))["test"][1] for side in (32, 16))
+    means = whole.reshape(-1, 16, 2, 16, 2).mean(axis=(2, 4)).reshape(-1, 256)
+    assert half.shape == (60, 256)
+    assert np.abs(half - means).max() <= 0.5
+    data = load(options(side=16), tmp_path)
+    assert data.max_length == 256
+    assert "16 x 16" in data.source.description
+    assert data.data_hash != load(options(), tmp_path).data_hash
+
+
+def test_official_images_are_not_halved() -> None:
+    with pytest.raises(ValueError, match="side must be 32 with `source: official`, got 16"):
+        ImageOptions(source="official", side=16)
+
+
 def test_no_image_occurs_twice_and_every_class_does() -> None:
     parts = draw(options(n_train=2000)).values()
     images = np.concatenate([pixels for _, pixels in parts])

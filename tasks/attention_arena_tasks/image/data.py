@@ -20,11 +20,11 @@ from attention_arena.variant import Options
 from attention_arena_tasks.image import cifar, glyphs
 from attention_arena_tasks.image.baselines import Labels, trivial_baselines
 from attention_arena_tasks.image.cifar import N_CLASSES
+from attention_arena_tasks.image.glyphs import SIDE, halve
 from attention_arena_tasks.image.grey import Pixels
 
 DATA_SETS = ("cifar10", "cifar10-python")
 """The two published archives; either one will do."""
-LENGTH = 1024
 N_GREYS = 256
 SIZES = {"train": 45_000, "validation": 5_000, "test": 10_000}
 SPLITS = tuple(SIZES)
@@ -47,6 +47,9 @@ class ImageOptions(Options):
         description="official only: folder or archive of CIFAR-10, in its binary or its Python layout; where"
         " `arena data get` keeps it if absent",
     )
+    side: Literal[16, 32] = Field(
+        32, description="pixels of an image's side; 16, a quarter of the tokens, is the stand-in's alone"
+    )
     n_train: int | None = Field(None, ge=1, description="stand-in only: images for training; 45,000 if absent")
     n_validation: int | None = Field(None, ge=1, description="stand-in only: images for validation; 5,000 if absent")
     n_test: int | None = Field(None, ge=1, description="stand-in only: images for the test; 10,000 if absent")
@@ -61,7 +64,14 @@ class ImageOptions(Options):
             raise ValueError(
                 f"{', '.join(given)}: only the stand-in can have another size, the official data are whole"
             )
+        if self.source == "official" and self.side != SIDE:
+            raise ValueError(f"side must be {SIDE} with `source: official`, got {self.side}: halves are the stand-in's")
         return self
+
+    @property
+    def length(self) -> int:
+        """Tokens of an image."""
+        return self.side**2
 
     def sizes(self) -> dict[str, int]:
         """Return how many images each split of the stand-in has."""
@@ -70,7 +80,7 @@ class ImageOptions(Options):
 
 def needs(options: ImageOptions) -> TaskNeeds:
     """Return what a variant must be able to do."""
-    return TaskNeeds(objective().requires, LENGTH, causal=False)
+    return TaskNeeds(objective().requires, options.length, causal=False)
 
 
 def objective() -> Classification:
@@ -85,7 +95,7 @@ def load(options: ImageOptions, folder: Path) -> TaskData:
     train, validation, test = (ExampleSplit.open(ready, name) for name in SPLITS)
     return TaskData(
         vocab_size=N_GREYS,
-        max_length=LENGTH,
+        max_length=options.length,
         objective=objective(),
         train=train,
         validation=validation,
@@ -105,6 +115,8 @@ def draw(options: ImageOptions) -> Parts:
             drawn.append(glyphs.draw(bits, IMAGES_AT_ONCE))
             done.update(IMAGES_AT_ONCE)
     labels, pixels = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    if options.side != SIDE:
+        pixels = halve(pixels)
     parts, start = {}, 0
     for name in ("test", "validation", "train"):
         rows = slice(start, start + sizes[name])
@@ -117,9 +129,11 @@ def _drawn(options: ImageOptions, folder: Path) -> Path:
     sizes = options.sizes()
     source = Source(
         "stand-in",
-        f"glyphs, not CIFAR-10: ten kinds of drawn strokes in 32 x 32 greys, seed {options.seed}, {_counted(sizes)}",
+        f"glyphs, not CIFAR-10: ten kinds of drawn strokes in {options.side} x {options.side} greys, "
+        f"seed {options.seed}, {_counted(sizes)}",
     )
-    key = f"glyphs-{_short_hash([FORMAT, sizes, options.seed])}"
+    asked = [FORMAT, sizes, options.seed] + ([options.side] if options.side != SIDE else [])
+    key = f"glyphs-{_short_hash(asked)}"
     return prepared(folder / "image", key, lambda target: _save(draw(options), source, target))
 
 
@@ -165,7 +179,7 @@ def _source(sizes: Mapping[str, int], published: bool) -> Source:
 
 def _save(parts: Parts, source: Source, target: Path) -> None:
     for name, (labels, pixels) in parts.items():
-        offsets = np.arange(len(labels) + 1) * LENGTH
+        offsets = np.arange(len(labels) + 1) * pixels.shape[1]
         ExampleSplit(pixels.reshape(-1), offsets, labels).save(target, name)
     known = {
         "source": {"kind": source.kind, "description": source.description, "licence": source.licence},
