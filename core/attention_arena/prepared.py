@@ -50,6 +50,11 @@ def prepared(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
     return ready
 
 
+def key_of(kind: str, *asked: object) -> str:
+    """Return `kind-` and 16 hexadecimal digits: a key for data that these JSON values determine."""
+    return f"{kind}-{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
 def progress(total: int, description: str, unit: str) -> tqdm[Any]:
     """Return a progress bar for a `make` that takes long; it shows on a terminal only."""
     return tqdm(total=total, desc=description, unit=unit, leave=False, disable=not sys.stderr.isatty())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from attention_arena.objectives import LanguageModeling
-from attention_arena.prepared import prepared, progress
+from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.rows import Rows, RowSplit, draw_distinct
 from attention_arena.task import Source, TaskData, TaskNeeds
 from attention_arena.variant import Options
@@ -64,8 +63,7 @@ def needs(options: AssociativeRecallOptions) -> TaskNeeds:
 
 def load(options: AssociativeRecallOptions, folder: Path) -> TaskData:
     """Return the data, prepared under `folder` at first use."""
-    asked = json.dumps([FORMAT, options.model_dump(mode="json")], sort_keys=True)
-    key = f"generated-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+    key = key_of("generated", FORMAT, options.model_dump(mode="json"))
     ready = prepared(folder / "associative_recall", key, lambda target: _make(options, target))
     train, validation, test = (RowSplit.open(ready, name) for name in SPLITS)
     between = "noise" if options.noise else "zeros"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from attention_arena.objectives import LanguageModeling
-from attention_arena.prepared import prepared, progress
+from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.rows import Rows, RowSplit, draw_distinct
 from attention_arena.task import Source, TaskData, TaskNeeds
 from attention_arena.variant import Options
@@ -70,8 +69,7 @@ def needs(options: CopyingOptions) -> TaskNeeds:
 
 def load(options: CopyingOptions, folder: Path) -> TaskData:
     """Return the data, prepared under `folder` at first use."""
-    asked = json.dumps([FORMAT, options.generated()], sort_keys=True)
-    key = f"{options.kind}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+    key = key_of(options.kind, FORMAT, options.generated())
     ready = prepared(folder / "copying", key, lambda target: _make(options, target))
     known = json.loads((ready / "known.json").read_text())
     train, validation, test = (RowSplit.open(ready, name) for name in SPLITS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import Field, model_validator
 
 from attention_arena.datasets import locate, place_of
 from attention_arena.objectives import Classification
-from attention_arena.prepared import prepared, progress
+from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.splits import ExampleSplit
 from attention_arena.task import Source, TaskData, TaskNeeds
 from attention_arena.variant import Options
@@ -133,7 +132,7 @@ def _drawn(options: ImageOptions, folder: Path) -> Path:
         f"seed {options.seed}, {_counted(sizes)}",
     )
     asked = [FORMAT, sizes, options.seed] + ([options.side] if options.side != SIDE else [])
-    key = f"glyphs-{_short_hash(asked)}"
+    key = key_of("glyphs", *asked)
     return prepared(folder / "image", key, lambda target: _save(draw(options), source, target))
 
 
@@ -149,7 +148,7 @@ def _read(options: ImageOptions, folder: Path) -> Path:
         sizes = {name: len(labels) for name, (labels, _) in parts.items()}
         _save(parts, _source(sizes, cifar.is_published(batches)), target)
 
-    return prepared(folder / "image", f"read-{_short_hash([FORMAT, cifar.stamps(path)])}", make)
+    return prepared(folder / "image", key_of("read", FORMAT, cifar.stamps(path)), make)
 
 
 def _cut(batches: Mapping[str, cifar.Images]) -> Parts:
@@ -190,7 +189,3 @@ def _save(parts: Parts, source: Source, target: Path) -> None:
 
 def _counted(sizes: Mapping[str, int]) -> str:
     return " + ".join(str(sizes[name]) for name in SPLITS) + " images"
-
-
-def _short_hash(asked: object) -> str:
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]

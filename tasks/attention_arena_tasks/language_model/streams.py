@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attention_arena.prepared import prepared, progress
+from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.splits import StreamSplit, content_hash
 from attention_arena.task import TaskError
 from attention_arena_tasks.language_model.baselines import trivial_baselines
@@ -34,8 +34,7 @@ class Share(NamedTuple):
 
 def prepare(corpus: Corpus, tokeniser: Tokeniser, caps: Caps, folder: Path, extra: Callable[[Path], None]) -> Path:
     """Return the folder with streams, vocabulary and baselines, made at first use; `extra` writes what else is kept."""
-    asked = json.dumps([FORMAT, corpus.key, corpus.seen, tokeniser.settings, dict(caps)], sort_keys=True)
-    key = f"{corpus.key}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+    key = key_of(corpus.key, FORMAT, corpus.key, corpus.seen, tokeniser.settings, dict(caps))
 
     def make(target: Path) -> None:
         extra(target)

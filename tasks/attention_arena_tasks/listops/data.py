@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,7 @@ from pydantic import Field, model_validator
 from attention_arena import lra_release
 from attention_arena.datasets import locate
 from attention_arena.objectives import Classification
-from attention_arena.prepared import prepared, progress
+from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.splits import ExampleSplit
 from attention_arena.task import Source, TaskData, TaskError, TaskNeeds
 from attention_arena.variant import Options
@@ -88,7 +87,7 @@ def load(options: ListOpsOptions, folder: Path) -> TaskData:
 
 def _generated(options: ListOpsOptions, folder: Path) -> tuple[Path, Source]:
     asked = options.model_dump(mode="json", exclude={"source", "path", "fixed_length"})
-    key = f"generated-{_short_hash(json.dumps([FORMAT, asked], sort_keys=True))}"
+    key = key_of("generated", FORMAT, asked)
 
     def make(target: Path) -> None:
         _save(generate(options), target)
@@ -105,7 +104,7 @@ def _read(options: ListOpsOptions, folder: Path) -> tuple[Path, Source]:
     """Read the release's files; they count as official when they have as many examples as the release."""
     path = locate(lra_release.NAME, options.path, folder)
     seen = [FORMAT, options.max_length, *release.fingerprint(path)]
-    key = f"read-{_short_hash(json.dumps(seen, sort_keys=True))}"
+    key = key_of("read", *seen)
 
     def make(target: Path) -> None:
         _save(release.read(path, options.max_length), target)
@@ -173,7 +172,3 @@ def _longest(max_depth: int, max_args: int, enough: int) -> int:
         if length >= enough:
             break
     return length
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

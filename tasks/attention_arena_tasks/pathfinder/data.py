@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import Field, model_validator
 from attention_arena import lra_release
 from attention_arena.datasets import locate
 from attention_arena.objectives import Classification
-from attention_arena.prepared import prepared, progress
+from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.splits import ExampleSplit
 from attention_arena.task import Source, TaskData, TaskError, TaskNeeds
 from attention_arena.variant import Options
@@ -108,7 +107,7 @@ def _generated(options: PathfinderOptions, folder: Path) -> Path:
         _save(target, labels, options.size, source)
 
     asked = [FORMAT, options.size, options.difficulty, sizes, options.seed]
-    return prepared(folder / "pathfinder", f"generated-{_short_hash(asked)}", make)
+    return prepared(folder / "pathfinder", key_of("generated", *asked), make)
 
 
 def _read(options: PathfinderOptions, folder: Path) -> Path:
@@ -130,7 +129,7 @@ def _read(options: PathfinderOptions, folder: Path) -> Path:
         _save(target, labels, size, source)
 
     seen = [FORMAT, size, options.difficulty, release.fingerprint(path, size, options.difficulty)]
-    return prepared(folder / "pathfinder", f"read-{_short_hash(seen)}", make)
+    return prepared(folder / "pathfinder", key_of("read", *seen), make)
 
 
 def _copy(found: release.ImageSet, target: Path) -> tuple[dict[str, Labels], list[str]]:
@@ -202,7 +201,3 @@ def _save(target: Path, labels: Mapping[str, Labels], size: int, source: Source)
 
 def _counted(sizes: Mapping[str, int]) -> str:
     return " + ".join(f"{sizes[name]:,}" for name in SPLITS) + " images"
-
-
-def _short_hash(asked: object) -> str:
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import Field, model_validator
 from attention_arena.byte_text import N_IDS, ids_of
 from attention_arena.datasets import locate
 from attention_arena.objectives import Classification
-from attention_arena.prepared import prepared, progress
+from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.python_sources import LICENCE, python_version
 from attention_arena.splits import ExampleSplit
 from attention_arena.task import Source, TaskData, TaskNeeds
@@ -92,7 +91,7 @@ def _stand_in(options: TextOptions, folder: Path) -> tuple[Path, Source]:
         f"{python_version()} standard library, network and process modules against language and data modules; files "
         f"dealt whole to train, validation and test; seed {options.seed}"
     )
-    return prepared(folder / "text", f"stand-in-{_short_hash(asked)}", make), Source("stand-in", description, LICENCE)
+    return prepared(folder / "text", key_of("stand-in", *asked), make), Source("stand-in", description, LICENCE)
 
 
 def _imdb(options: TextOptions, folder: Path) -> tuple[Path, Source]:
@@ -109,7 +108,7 @@ def _imdb(options: TextOptions, folder: Path) -> tuple[Path, Source]:
         facts = {"official": imdb.is_official(reviews), "counts": {split: len(part) for split, part in parts.items()}}
         (target / "facts.json").write_text(json.dumps(facts))
 
-    ready = prepared(folder / "text", f"imdb-{_short_hash(asked)}", make)
+    ready = prepared(folder / "text", key_of("imdb", *asked), make)
     facts = json.loads((ready / "facts.json").read_text())
     counts = facts["counts"] | ({"validation": facts["counts"]["test"]} if options.validation == "test" else {})
     described = " + ".join(f"{counts[split]:,}" for split in SPLITS)
@@ -140,7 +139,3 @@ def _save(splits: dict[str, ExampleSplit], target: Path) -> None:
         split.save(target, name)
     baselines = trivial_baselines(splits["train"], splits["test"])
     (target / "baselines.json").write_text(json.dumps(baselines, indent=1))
-
-
-def _short_hash(asked: object) -> str:
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
