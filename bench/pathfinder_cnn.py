@@ -2,8 +2,8 @@
 
 `python -m bench.pathfinder_cnn [--beside RELEASE] [--minutes 30]` trains a residual CNN on one thread with generated
 images of 32 x 32: first without distractors, then from the easiest difficulty to the hardest, each as soon as the one
-before is learned; turned and mirrored, as the class stays the same. It then scores the CNN on generated images of the
-hardest that it has not seen, and on all those of a release, of which it has seen none.
+before is learned; turned and mirrored, as the class stays the same. It then scores the CNN on generated images of each
+difficulty that it has not seen, and on all those of a release, of which it has seen none.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ def main() -> None:
     torch.manual_seed(0)
     model = build()
     train(model, 60 * arguments.minutes, arguments.images)
-    report(f"generated, {HARDEST}", model, *generated(HARDEST, 2, 4000))
+    for difficulty in CONTOUR_LENGTH:
+        report(f"generated, {difficulty}", model, *generated(difficulty, 2, 4000))
     if arguments.beside is not None:
         found = find(arguments.beside, SIZE, HARDEST)
         images: dict[str, Images] = {}
