@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from attention_arena.statistics import exponent
+from attention_arena.statistics import Point, exponent
 from bench.cases import Direction, Dtype, Phase
 from bench.rows import Row
 
@@ -40,7 +40,7 @@ def growth(seconds: Mapping[int, float]) -> float | None:
     within = {length: value for length, value in seconds.items() if GROWTH[0] <= length <= GROWTH[1]}
     if not within or (min(within), max(within)) != GROWTH:
         return None
-    return exponent(list(within), list(within.values())).value
+    return exponent([Point(length, value) for length, value in within.items()]).value
 
 
 def break_even(ratios: Mapping[int, float]) -> str:

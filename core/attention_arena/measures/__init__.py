@@ -6,27 +6,52 @@ from collections.abc import Sequence
 
 from attention_arena.hooks import hookimpl
 from attention_arena.measure import Measure
+from attention_arena.measures.capacity import CAPACITY
+from attention_arena.measures.decoding import DECODING
+from attention_arena.measures.diagnostics.attention_off import ATTENTION_OFF
+from attention_arena.measures.diagnostics.maps import MAPS
+from attention_arena.measures.diagnostics.receptive_field import RECEPTIVE_FIELD
+from attention_arena.measures.diagnostics.span import SPAN
+from attention_arena.measures.diagnostics.sparsity import SPARSITY
+from attention_arena.measures.diagnostics.spectrum import SPECTRUM
 from attention_arena.measures.flops import FLOPS, count_flops
-from attention_arena.measures.memory import MEMORY, peak_memory, saved_for_backward
+from attention_arena.measures.footprint import MEMORY
+from attention_arena.measures.memory import peak_memory, saved_for_backward
 from attention_arena.measures.parameters import PARAMETERS, count_parameters
-from attention_arena.measures.speed import SPEED, median_interval, time_calls
+from attention_arena.measures.perplexity import EFFECTIVE_CONTEXT, LOSS_BY_POSITION, PERPLEXITY
+from attention_arena.measures.speed import SPEED
 
 __all__ = [
+    "DECODING",
     "FLOPS",
     "MEMORY",
     "PARAMETERS",
     "SPEED",
     "count_flops",
     "count_parameters",
-    "median_interval",
     "peak_memory",
     "register_measures",
     "saved_for_backward",
-    "time_calls",
 ]
 
 
 @hookimpl
 def register_measures() -> Sequence[Measure]:
     """Register the measures."""
-    return [SPEED, MEMORY, FLOPS, PARAMETERS]
+    return [
+        SPEED,
+        DECODING,
+        MEMORY,
+        CAPACITY,
+        FLOPS,
+        PARAMETERS,
+        MAPS,
+        SPARSITY,
+        SPAN,
+        SPECTRUM,
+        RECEPTIVE_FIELD,
+        ATTENTION_OFF,
+        PERPLEXITY,
+        LOSS_BY_POSITION,
+        EFFECTIVE_CONTEXT,
+    ]

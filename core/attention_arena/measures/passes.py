@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, cast
+from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from attention_arena.measure import CellStatus, Measurement, Subject
+from attention_arena.measures.timing import OverTimeError
 from attention_arena.model import SequenceModel
+
+T = TypeVar("T")
 
 Lengths = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None
 """Tokens in a sequence, cell by cell; None is the task's own length."""
 
 
-class Passes:
-    """One model and one synthetic batch of `batch_size` sequences (pairs count once) of `length` tokens."""
+class DoesNotFitError(ValueError):
+    """A variant with its options cannot be built for a length."""
 
-    def __init__(self, subject: Subject, batch_size: int, length: int) -> None:
-        self.model = cast(SequenceModel, subject.build(length))
+
+def built(subject: Subject, length: int) -> SequenceModel:
+    """Return a fresh model for sequences of `length`; DoesNotFitError when the variant's options do not fit that."""
+    try:
+        return cast(SequenceModel, subject.build(length))
+    except ValueError as error:
+        raise DoesNotFitError(str(error)) from error
+
+
+class Passes:
+    """One model and one synthetic batch of `batch_size` sequences (pairs count once) of `length` tokens.
+
+    `wrap` turns the model into what is called in its place, such as `torch.compile`. Raises DoesNotFitError.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        batch_size: int,
+        length: int,
+        wrap: Callable[[SequenceModel], Callable[..., Any]] = lambda model: model,
+    ) -> None:
+        self.model = built(subject, length)
+        self.encode = wrap(self.model)
         self.batch = subject.synthetic_batch(batch_size, length)
         self.objective = subject.data.objective
         self.autocast = subject.autocast
@@ -64,7 +90,7 @@ class Passes:
 
     def _score(self) -> Tensor:
         with self.autocast():
-            output = self.model(self.batch)
+            output = self.encode(self.batch)
             return self.objective.score(self.model.head, output.hidden, self.batch).loss
 
 
@@ -74,24 +100,53 @@ def batch_size_for(subject: Subject, tokens_per_step: int, length: int) -> int:
     return max(1, tokens_per_step // (n_sequences * length))
 
 
+class Reason(NamedTuple):
+    """Why a cell has no value: its status and, in words, the detail."""
+
+    status: CellStatus
+    detail: str
+
+
 def rows_or_reason(blank: Sequence[Measurement], fill: Callable[[], Sequence[Measurement]]) -> Sequence[Measurement]:
     """Return the rows that `fill` measures, or the `blank` ones with the reason why there are no numbers.
 
     Out of memory, options that do not fit the length and operations that the device lacks are reasons.
     """
+    found = value_or_reason(fill)
+    return [row.without(*found) for row in blank] if isinstance(found, Reason) else found
+
+
+def value_or_reason(fill: Callable[[], T]) -> T | Reason:
+    """Return what `fill` returns, or the reason why it raised; what a failed attempt held is free again."""
     try:
         return fill()
     except (RuntimeError, ValueError, MemoryError) as error:
-        status: CellStatus = "oom" if is_out_of_memory(error) else "failed"
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        reason = reason_for(error)
     # Only here, where the traceback no longer holds the tensors of the failed cell.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return [row.without(status, reason) for row in blank]
+    return reason
+
+
+def reason_for(error: BaseException) -> Reason:
+    """Return what an exception means for a cell: the first line of its message, and the status that fits."""
+    name, message = type(error).__name__, str(error).strip().partition("\n")[0]
+    detail = f"{name}: {message}" if message else name
+    if is_out_of_memory(error):
+        asked = re.search(r"tried to allocate (\d+) bytes", message)
+        return Reason("oom", f"{name}: could not allocate {int(asked[1]) / 2**30:.2f} GiB" if asked else detail)
+    if isinstance(error, OverTimeError):
+        return Reason("timeout", str(error))
+    if isinstance(error, DoesNotFitError):
+        return Reason("unsupported", f"ValueError: {error}")
+    if isinstance(error, NotImplementedError) or "not implemented for" in str(error):
+        return Reason("unsupported", detail)
+    return Reason("failed", detail)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    signs = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)

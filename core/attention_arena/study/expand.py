@@ -32,6 +32,8 @@ class ChosenTask:
     task: Task
     options: Options
     needs: TaskNeeds
+    measures: tuple[PlannedMeasure, ...] | None
+    """Its own in place of the study's, or None."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,16 @@ def choose_tasks(tree: Found, catalogue: Catalogue, problems: Problems) -> list[
         except ValueError as error:
             problems.add(given, str(error))
             continue
-        chosen.append(ChosenTask(entry, task, options, needs))
+        own = entry.child("measure")
+        measures = None if own is None or own.value is None else choose_measures(entry, catalogue, problems)
+        chosen.append(ChosenTask(entry, task, options, needs, measures))
     return chosen
 
 
-def choose_measures(tree: Found, catalogue: Catalogue, problems: Problems) -> tuple[PlannedMeasure, ...]:
-    """Resolve the entries of `measure`."""
+def choose_measures(owner: Found, catalogue: Catalogue, problems: Problems) -> tuple[PlannedMeasure, ...]:
+    """Resolve the entries of `measure` of a study or of one of its tasks."""
     chosen: list[PlannedMeasure] = []
-    for entry in tree.mapping_list("measure"):
+    for entry in owner.mapping_list("measure"):
         if len(entry.items()) != 1:
             problems.add(entry, f"expected one measure, `name: {{options}}`, got {shown(entry.plain())}")
             continue

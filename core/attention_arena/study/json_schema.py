@@ -20,10 +20,12 @@ def study_json_schema() -> dict[str, Any]:
         for owner in (schema, definitions["TaskEntry"], definitions["VariantEntry"]):
             description = owner["properties"][block]["description"]
             owner["properties"][block] = {"$ref": f"#/$defs/{model.__name__}", "description": description}
-    for key, entry in BY_NAME.items():
-        schema["properties"][key]["items"] = {"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{entry}"}]}
-    measure = schema["properties"]["measure"]["items"]["anyOf"][1]
-    measure |= {"minProperties": 1, "maxProperties": 1, "additionalProperties": {"type": ["object", "null"]}}
+    for key, name in BY_NAME.items():
+        schema["properties"][key]["items"] = {"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{name}"}]}
+    of_a_task = definitions["TaskEntry"]["properties"]["measure"]["anyOf"][0]
+    for measures in (schema["properties"]["measure"], of_a_task):
+        entry = measures["items"]["anyOf"][1]
+        entry |= {"minProperties": 1, "maxProperties": 1, "additionalProperties": {"type": ["object", "null"]}}
     definitions["Profile"] = _profile_schema(schema)
     schema["properties"]["profiles"]["additionalProperties"] = {"$ref": "#/$defs/Profile"}
     return {

@@ -33,7 +33,7 @@ def spell_out(tree: Found) -> Found:
     """Return the study with the short forms of its entries written in full."""
     changed = dict(tree.items())
     for key in BY_NAME:
-        changed |= _each(tree, key, lambda entry: _named(entry) if isinstance(entry.value, str) else entry)
+        changed |= _each(tree, key, _named)
     changed |= _each(tree, "measure", _measure)
     return Found(changed, tree.line, tree.path)
 
@@ -64,7 +64,12 @@ def _each(tree: Found, key: str, change: Callable[[Found], Found]) -> dict[str, 
 
 
 def _named(entry: Found) -> Found:
-    return Found({"name": entry}, entry.line, entry.path)
+    """Return `listops` as `name: listops`, and an entry's own measures in full."""
+    if isinstance(entry.value, str):
+        return Found({"name": entry}, entry.line, entry.path)
+    if not isinstance(entry.value, dict):
+        return entry
+    return Found({**entry.value, **_each(entry, "measure", _measure)}, entry.line, entry.path)
 
 
 def _measure(entry: Found) -> Found:

@@ -80,6 +80,9 @@ class TaskEntry(Options):
     options: dict[str, Any] = Field({}, description="options of the task")
     model: dict[str, Any] = Field({}, description="overrides of the study's model block for this task")
     training: dict[str, Any] = Field({}, description="overrides of the study's training block for this task")
+    measure: list[str | dict[str, dict[str, Any]]] | None = Field(
+        None, description="measures for this task in place of the study's; [] takes none"
+    )
 
 
 class VariantEntry(Options):
@@ -106,6 +109,10 @@ class Study(Options):
         [0], min_length=1, description="one run of each pair for each seed"
     )
     model: dict[str, Any] = Field({}, description="shared shape: ModelSettings")
+    match: Literal["shape", "parameters", "flops"] = Field(
+        "shape",
+        description="what all variants have in common: the shape, or, by d_ff, the baseline's parameters or FLOPs",
+    )
     training: dict[str, Any] = Field({}, description="shared recipe: TrainingSettings")
     measure: list[str | dict[str, dict[str, Any]]] = Field([], description="measures, each with its options")
     limits: Limits = Field(Limits(), description="what one run may take before it is ended")

@@ -1,0 +1,1 @@
+"""Diagnostics: what a trained model does inside, as measures."""
