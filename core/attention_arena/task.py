@@ -177,6 +177,8 @@ class TaskNeeds:
     capabilities: frozenset[Capability]
     max_length: int
     causal: bool
+    n_sequences: int = 1
+    """Sequences in one example: 2 where it is a pair."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class ModelSettings(Options):
     n_heads: int = Field(2, ge=1, description="attention heads (H); d_model must be a multiple of it")
     n_layers: int = Field(2, ge=1, description="blocks in the stack")
     d_ff: int = Field(128, ge=1, description="width of the feed-forward layer (F)")
+    d_classifier: int | None = Field(None, ge=1, description="width of a classifier's hidden layer; null: d_ff")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout after embedding, attention and feed-forward")
     positions: Literal["learned", "sinusoidal", "rotary", "none"] = Field(
         "learned", description="absolute positions; ignored by a variant that brings relative ones"
@@ -72,6 +73,11 @@ class ModelSettings(Options):
     def d_head(self) -> int:
         """Width of one head (E)."""
         return self.d_model // self.n_heads
+
+    @property
+    def classifier_width(self) -> int:
+        """Width of the hidden layer of a head that classifies."""
+        return self.d_classifier or self.d_ff
 
 
 class ModelShape(ModelSettings):
@@ -164,6 +170,11 @@ class Variant:
     positions: Literal["absolute", "relative"] = "absolute"
     """`relative`: the variant brings its own, so the model adds none to the embedding."""
     complexity: Complexity | None = None
+    """Under the default options."""
+    complexity_under: Callable[[Any], Complexity] | None = None
+    """(options) -> the complexity under them, where options change it."""
+    reference: bool = False
+    """A line to compare costs with, and no model: its scores mean nothing."""
     caveats: Mapping[str, str] = field(default_factory=dict)
     check_options: tuple[Mapping[str, Any], ...] = ({},)
     adapt_shape: Callable[[Any, ModelShape], ModelShape] | None = None
@@ -173,3 +184,7 @@ class Variant:
     initialise: Callable[[Any, nn.Module], None] | None = None
     """(options, model) -> None: sets initial weights outside the backbone (`model.embedding`, `model.head`), where the
     paper prescribes them."""
+
+    def claim(self, options: Options) -> Complexity | None:
+        """Return the claimed complexity under `options`."""
+        return self.complexity if self.complexity_under is None else self.complexity_under(options)

@@ -13,13 +13,13 @@ from attention_arena.variant import Capability, ModelShape
 
 
 class ClassificationHead(nn.Module):
-    """Pool, widen to d_ff, ReLU, classes (Tay et al. 2020, appendix)."""
+    """Pool, widen to d_ff (or `d_classifier`), ReLU, classes (Tay et al. 2020, appendix)."""
 
     def __init__(self, shape: ModelShape, n_classes: int) -> None:
         super().__init__()
         self.reads_first = shape.pooling == "cls"
-        self.widen = nn.Linear(shape.d_model, shape.d_ff)
-        self.classify = nn.Linear(shape.d_ff, n_classes)
+        self.widen = nn.Linear(shape.d_model, shape.classifier_width)
+        self.classify = nn.Linear(shape.classifier_width, n_classes)
         for layer in (self.widen, self.classify):
             start(layer)
 
@@ -89,7 +89,9 @@ class Classification(Objective):
             "correct": correct.double().sum(),
             "count": scored.double().sum(),
         }
-        examples = {"correct": correct, "predicted": predicted, "nats": nats.detach()}
+        examples = {"correct": correct, "predicted": predicted, "nats": nats.detach(), "target": batch.targets}
+        if batch.scored is not None:
+            examples["count"] = scored
         return Score(nats.sum() / scored.sum().clamp(min=1), sums, examples)
 
     def weight(self, batch: Batch) -> float:

@@ -61,13 +61,13 @@ class LanguageModeling(TokenPrediction):
         """Whether bits per byte stand beside bits per token."""
         return self.token_bytes is not None and self.unit != "byte"
 
-    def further_sums(self, targets: Tensor) -> dict[str, Tensor]:
-        """Return how many bytes of text the tokens stand for, where that is known."""
+    def further_values(self, targets: Tensor) -> dict[str, Tensor]:
+        """Return how many bytes of text each token stands for, where that is known."""
         if self.token_bytes is None or not self.counts_bytes:
             return {}
         if self.token_bytes.device != targets.device:
             self.token_bytes = self.token_bytes.to(targets.device)
-        return {"bytes": self.token_bytes[targets].sum().double()}
+        return {"bytes": self.token_bytes[targets]}
 
     def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Return bits and perplexity per token, the mean loss in nats, and what else is measured."""

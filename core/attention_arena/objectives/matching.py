@@ -13,16 +13,18 @@ from attention_arena.variant import ModelShape
 class MatchingHead(nn.Module):
     """Pool each sequence to x and y, join [x, y, x * y, x - y], widen to d_ff, narrow to d_ff / 2, classes.
 
-    ReLU after both hidden layers (Tay et al. 2020, appendix: document retrieval). The two sequences never see each
+    `d_classifier`, where it is set, stands for d_ff here. ReLU after both hidden layers (Tay et al. 2020, appendix:
+    document retrieval). The two sequences never see each
     other before this, so that each could be encoded once and kept.
     """
 
     def __init__(self, shape: ModelShape, n_classes: int) -> None:
         super().__init__()
         self.reads_first = shape.pooling == "cls"
-        half = max(1, shape.d_ff // 2)
-        self.widen = nn.Linear(4 * shape.d_model, shape.d_ff)
-        self.narrow = nn.Linear(shape.d_ff, half)
+        width = shape.classifier_width
+        half = max(1, width // 2)
+        self.widen = nn.Linear(4 * shape.d_model, width)
+        self.narrow = nn.Linear(width, half)
         self.classify = nn.Linear(half, n_classes)
         for layer in (self.widen, self.narrow, self.classify):
             start(layer)

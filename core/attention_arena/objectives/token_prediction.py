@@ -63,16 +63,16 @@ class TokenPrediction(Objective):
         targets = batch.targets.flatten() if everywhere else batch.targets[scored]
         predicted = cast(VocabularyHead | AdaptiveSoftmax, head).predict(rows, targets, self.counts_correct)
         nats = _spread(predicted.nats, scored)  # (B, T)
-        row_nats = nats.detach().double().sum(dim=1)
-        row_tokens = scored.double().sum(dim=1)
-        sums = {"nats": row_nats.sum(), "tokens": row_tokens.sum()}
+        rows_of = {"nats": nats.detach().double().sum(dim=1), "tokens": scored.double().sum(dim=1)}  # (B,) each
+        further = self.further_values(targets)
         if predicted.correct is not None:
-            sums["correct"] = predicted.correct.double().sum()
-        sums.update(self.further_sums(targets))
-        return Score(nats.sum() / scored.sum().clamp(min=1), sums, {"nats": row_nats, "tokens": row_tokens})
+            further = {"correct": predicted.correct, **further}
+        rows_of |= {name: _spread(values.double(), scored).sum(dim=1) for name, values in further.items()}
+        sums = {name: values.sum() for name, values in rows_of.items()}
+        return Score(nats.sum() / scored.sum().clamp(min=1), sums, rows_of)
 
-    def further_sums(self, targets: Tensor) -> dict[str, Tensor]:
-        """Return more float64 sums over the scored tokens `targets` (N,)."""
+    def further_values(self, targets: Tensor) -> dict[str, Tensor]:
+        """Return more values (N,), one for each of the scored tokens `targets` (N,), of which sums are kept."""
         return {}
 
     def weight(self, batch: Batch) -> float:

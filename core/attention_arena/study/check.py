@@ -17,6 +17,7 @@ from attention_arena.study.expand import (
     choose_variants,
 )
 from attention_arena.study.fit import Fit, try_build, why_unsupported
+from attention_arena.study.match import check_match
 from attention_arena.study.merge import merge
 from attention_arena.study.plan import PlannedMeasure, PlannedRun, Reference
 from attention_arena.study.schema import Limits, Study, TrainingSettings
@@ -54,14 +55,15 @@ def check(
     measures = choose_measures(tree, catalogue, problems)
     _check_baseline(tree, variants, problems)
     _check_labels(variants, problems)
+    check_match(tree, variants, problems)
     pairs = [_pair(tree, task, variant) for task in tasks for variant in variants]
     _check_distinct(pairs, problems)
-    planned = [run for pair in pairs if (run := _plan(pair, problems, builds)) is not None]
+    planned = [run for pair in pairs if (run := _plan(pair, measures, problems, builds)) is not None]
     if study is None:
         return None, ()
     references = {run.task_key: _reference(run) for run in planned if run.baseline and run.unsupported is None}
     beside = [run if run.baseline else replace(run, reference=references.get(run.task_key)) for run in planned]
-    return study, tuple(each for run in beside for each in _seeded(run, study, measures))
+    return study, tuple(each for run in beside for each in _seeded(run, study))
 
 
 def _pair(tree: Found, task: ChosenTask, variant: ChosenVariant) -> _Pair:
@@ -70,14 +72,16 @@ def _pair(tree: Found, task: ChosenTask, variant: ChosenVariant) -> _Pair:
     return _Pair(task, variant, shared, merge(shared, variant.model), merge(training, variant.training))
 
 
-def _plan(pair: _Pair, problems: Problems, builds: Builds) -> PlannedRun | None:
-    """Return a pair's run, its seed, measures and limits still open, or None where its settings do not hold."""
+def _plan(pair: _Pair, measures: tuple[PlannedMeasure, ...], problems: Problems, builds: Builds) -> PlannedRun | None:
+    """Return a pair's run, its seed and limits still open, or None where its settings do not hold."""
     task, variant = pair.task, pair.variant
     model = validate(ModelSettings, pair.model, problems, "model key")
     training = validate(TrainingSettings, pair.training, problems, "training key")
     if model is None or training is None:
         return None
     _check_warmup(pair, training, problems)
+    measures = measures if task.measures is None else task.measures
+    _check_trained(pair, training, measures, problems)
     unsupported = why_unsupported(variant.variant, task.task, task.needs)
     if unsupported is None:
         fit = _fit(pair, model, builds)
@@ -93,7 +97,7 @@ def _plan(pair: _Pair, problems: Problems, builds: Builds) -> PlannedRun | None:
         model=model,
         training=training,
         seed=0,
-        measures=(),
+        measures=measures,
         limits=Limits(),
         departs_from_shape=_departures(pair, model),
         unsupported=unsupported,
@@ -104,13 +108,11 @@ def _reference(run: PlannedRun) -> Reference:
     return Reference(run.variant, run.variant_options, run.label, run.model)
 
 
-def _seeded(run: PlannedRun, study: Study, measures: tuple[PlannedMeasure, ...]) -> list[PlannedRun]:
+def _seeded(run: PlannedRun, study: Study) -> list[PlannedRun]:
     """Return the run for each seed; the first one measures, beside the baseline."""
     first, *others = study.seeds
-    measuring = replace(run, seed=first, limits=study.limits, measures=measures)
-    if not measures:
-        measuring = replace(measuring, reference=None)
-    return [measuring] + [replace(run, seed=seed, limits=study.limits, reference=None) for seed in others]
+    run = replace(run, limits=study.limits, reference=run.reference if run.measures else None)
+    return [replace(run, seed=first)] + [replace(run, seed=seed, measures=(), reference=None) for seed in others]
 
 
 def _fit(pair: _Pair, model: ModelSettings, builds: Builds) -> Fit:
@@ -152,6 +154,18 @@ def _check_warmup(pair: _Pair, training: TrainingSettings, problems: Problems) -
         "so the learning rate never reaches its peak"
     )
     problems.warn(pair.training.child("warmup_steps") or pair.training, message)
+
+
+def _check_trained(
+    pair: _Pair, training: TrainingSettings, measures: tuple[PlannedMeasure, ...], problems: Problems
+) -> None:
+    names = [measure.name for measure in measures if measure.needs_training]
+    if training.steps or not names:
+        return
+    message = (
+        f"{', '.join(names)} on {pair.task.task.name} will describe a model that was never trained, because steps is 0"
+    )
+    problems.warn(pair.training.child("steps") or pair.training, message)
 
 
 def _check_seeds(tree: Found, problems: Problems) -> None:

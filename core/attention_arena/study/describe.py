@@ -40,7 +40,11 @@ def _row(pair: list[PlannedRun]) -> tuple[str, str, str, str]:
     if first.unsupported is not None:
         return label, "-", "-", f"unsupported: {first.unsupported}"
     seeds = " ".join(str(run.seed) for run in pair)
-    return label, seeds, str(first.training.steps), ", ".join(first.departs_from_shape)
+    notes = list(first.departs_from_shape)
+    if first.match is not None:
+        # The match says the width that it came to.
+        notes = [note for note in notes if not note.startswith("d_ff=")] + [first.match.words]
+    return label, seeds, str(first.training.steps), ", ".join(notes)
 
 
 def _pairs(runs: tuple[PlannedRun, ...]) -> list[list[PlannedRun]]:

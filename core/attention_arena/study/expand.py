@@ -95,7 +95,7 @@ def choose_measures(owner: Found, catalogue: Catalogue, problems: Problems) -> t
         options = validate(measure.options, given, problems, f"{name} option")
         if options is None:
             continue
-        planned = PlannedMeasure(name, options)
+        planned = PlannedMeasure(name, options, measure.needs_training)
         if planned in chosen:
             problems.add(entry, f"measure {name!r} stands twice with the same options")
         chosen.append(planned)

@@ -37,11 +37,16 @@ def why_unsupported(variant: Variant, task: Task, needs: TaskNeeds) -> str | Non
     return f"{variant.name} cannot {' or '.join(abilities)}, which {task.name} needs" if abilities else None
 
 
-def try_build(variant: Variant, options: Options, model: ModelSettings, needs: TaskNeeds) -> Fit:
-    """Build the variant's backbone without allocating it, at the task's length."""
+def shape_for(model: ModelSettings, needs: TaskNeeds) -> ModelShape:
+    """Return the shape of a backbone for a task."""
     # A task that pools by a CLS token shows the backbone one position more; causal tasks do not pool.
     with_cls = model.pooling == "cls" and not needs.causal
-    shape = ModelShape(**model.model_dump(), max_length=needs.max_length + with_cls, causal=needs.causal)
+    return ModelShape(**model.model_dump(), max_length=needs.max_length + with_cls, causal=needs.causal)
+
+
+def try_build(variant: Variant, options: Options, model: ModelSettings, needs: TaskNeeds) -> Fit:
+    """Build the variant's backbone without allocating it, at the task's length."""
+    shape = shape_for(model, needs)
     try:
         if variant.adapt_shape is not None:
             shape = variant.adapt_shape(options, shape)

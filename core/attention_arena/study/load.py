@@ -8,6 +8,7 @@ from pathlib import Path
 from attention_arena.catalogue import Catalogue, load_catalogue
 from attention_arena.spelling import unknown_name
 from attention_arena.study.check import Builds, check
+from attention_arena.study.match import match_runs
 from attention_arena.study.merge import apply_profile, spell_out
 from attention_arena.study.plan import Plan
 from attention_arena.study.problems import Problem, StudyError, refuse
@@ -23,7 +24,7 @@ def load_study(path: Path, profile: str | None = None, catalogue: Catalogue | No
     """Return the plan of the study in `path` under `profile`, or raise StudyError with every problem at once.
 
     Without `profile`, the study's own `profile:` counts, and without that one `full`. All profiles are checked,
-    whichever is chosen. `catalogue` defaults to what is installed.
+    whichever is chosen; budgets are matched under the chosen one alone. `catalogue` defaults to what is installed.
     """
     text = _read_text(path)
     tree = read_yaml(text, path)
@@ -46,6 +47,8 @@ def load_study(path: Path, profile: str | None = None, catalogue: Catalogue | No
             study, runs, warnings = profile_study, profile_runs, of_profile.warnings
     if problems.errors or study is None:
         raise StudyError(problems.errors)
+    if study.match != "shape":
+        runs = match_runs(runs, study.match)
     return Plan(study, chosen, path, text, runs, tuple(warnings))
 
 

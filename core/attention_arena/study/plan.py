@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from attention_arena.study.problems import Problem
 from attention_arena.study.schema import Limits, Study, TrainingSettings
@@ -17,6 +18,8 @@ class PlannedMeasure:
 
     name: str
     options: Options
+    needs_training: bool = False
+    """Whether its rows mean something of a trained model alone."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,26 @@ class Reference:
     options: Options
     label: str
     model: ModelSettings
+
+
+@dataclass(frozen=True)
+class Match:
+    """How near a run comes to the baseline's budget, and the width of the feed-forward layer that it takes."""
+
+    what: Literal["parameters", "flops"]
+    to: str
+    """The baseline's label."""
+    d_ff_before: int
+    d_ff: int
+    gap: float
+    """(count - the baseline's count) / the baseline's count, of what variants differ in: backbone and positions."""
+
+    @property
+    def words(self) -> str:
+        """`matched parameters to softmax: d_ff 128 -> 96 (+0.3 %)`."""
+        named = {"parameters": "parameters", "flops": "FLOPs"}[self.what]
+        change = "stays" if self.d_ff == self.d_ff_before else f"-> {self.d_ff}"
+        return f"matched {named} to {self.to}: d_ff {self.d_ff_before} {change} ({100 * self.gap:+.1f} %)"
 
 
 @dataclass(frozen=True)
@@ -50,9 +73,12 @@ class PlannedRun:
     departs_from_shape: tuple[str, ...]
     """`key=value` for each field of `model` that the variant's entry overrides or the variant adapts."""
     unsupported: str | None
-    """Why the variant cannot do the task: `linformer cannot do causal attention, which language_model needs`."""
+    """Why the variant cannot do the task (`linformer cannot do causal attention, which language_model needs`), or why
+    its budget cannot be the baseline's."""
     reference: Reference | None = None
     """The baseline on the same task, for a run that measures; None for the baseline and where it cannot do the task."""
+    match: Match | None = None
+    """How the run's budget was made the baseline's; None for the baseline, and in a study of equal shapes."""
 
     @property
     def task_key(self) -> tuple[str, str]:

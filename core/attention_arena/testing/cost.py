@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from attention_arena.measures.flops import count_flops
+from attention_arena.measures.compute.flops import count_flops
 from attention_arena.testing.trial import inputs, trials
 from attention_arena.testing.verdict import NotApplicable, require
 from attention_arena.variant import Complexity, Options, Variant

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from attention_arena.layers import Attention, AttentionOutput, Stack
-from attention_arena.measures.flops import count_flops
-from attention_arena.measures.memory import saved_for_backward
+from attention_arena.measures.compute.flops import count_flops
+from attention_arena.measures.memory.counting import saved_for_backward
 from attention_arena.testing.trial import Trial, inputs, trials
 from attention_arena.testing.verdict import NotApplicable, require
 from attention_arena.variant import Backbone, Context, LayerCost, Options, Variant

@@ -41,10 +41,12 @@ def check_needs(task: Task, folder: Path) -> None:
     """What the task says that it needs, before any data exists, agrees with its data."""
     options = _small(task)
     needs, data = task.needs(options), task.load(options, folder)
+    tokens = next(iter(data.train.batches(1))).tokens
     pairs = {
         "max_length": (needs.max_length, data.max_length),
         "causal": (needs.causal, data.objective.causal),
         "capabilities": (needs.capabilities, data.objective.requires),
+        "n_sequences": (needs.n_sequences, tokens.shape[1] if tokens.dim() == 3 else 1),
     }
     for name, (said, is_so) in pairs.items():
         require(said == is_so, f"{task.name}: needs say {name} = {said}, the data have {is_so}")

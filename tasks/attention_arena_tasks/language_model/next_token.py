@@ -24,7 +24,8 @@ def load(options: LanguageModelOptions, folder: Path) -> TaskData:
     """Return the data, prepared under `folder` at first use."""
     text = prepare_text(options, folder)
     n_tokens = len(text.vocabulary)
-    train, validation, test = (StreamSplit.open(text.ready, name, options.length) for name in SPLITS)
+    unrelated = options.release.unrelated if options.release else None
+    train, validation, test = (StreamSplit.open(text.ready, name, options.length, unrelated) for name in SPLITS)
     return TaskData(
         vocab_size=n_tokens,
         max_length=options.length,

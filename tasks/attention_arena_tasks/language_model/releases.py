@@ -44,6 +44,8 @@ class Release:
     counted: Literal["bytes", "words"] = "words"
     many: bool = False
     """Whether a split is many files."""
+    unrelated: str | None = None
+    """What it is made of where its parts say nothing of each other; None where text runs on."""
     blank_bytes: int = 1
     line_bytes: int = 2
     min_count: int = 1
@@ -183,6 +185,7 @@ _ALL = (
         # Words and sentences of the 99 training shards; words and sentences of the first held-out one.
         {"train": 768_648_884 + 30_301_028, "test": 159_658},
         many=True,
+        unrelated="shuffled sentences",
         line_bytes=0,
         min_count=3,
         cutoffs=(60_000, 100_000, 640_000),

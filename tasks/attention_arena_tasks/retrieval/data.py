@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from attention_arena.byte_text import N_IDS, ids_of
 from attention_arena.datasets import locate
 from attention_arena.objectives import Matching
 from attention_arena.pairs import PairSplit
-from attention_arena.prepared import prepared, progress
+from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.python_sources import LICENCE, python_version
 from attention_arena.task import Source, TaskData, TaskNeeds
 from attention_arena.variant import Options
@@ -56,7 +55,7 @@ class RetrievalOptions(Options):
 
 def needs(options: RetrievalOptions) -> TaskNeeds:
     """Return what a variant must be able to do."""
-    return TaskNeeds(Matching(N_CLASSES).requires, options.max_length, causal=False)
+    return TaskNeeds(Matching(N_CLASSES).requires, options.max_length, causal=False, n_sequences=2)
 
 
 def load(options: RetrievalOptions, folder: Path) -> TaskData:
@@ -90,9 +89,7 @@ def _stand_in(options: RetrievalOptions, folder: Path) -> tuple[Path, Source]:
         f"sources of the Python {python_version()} standard library, from one file or from two of a kind; files dealt "
         f"whole to train, validation and test; seed {options.seed}"
     )
-    return prepared(folder / "retrieval", f"stand-in-{_short_hash(asked)}", make), Source(
-        "stand-in", description, LICENCE
-    )
+    return prepared(folder / "retrieval", key_of("stand-in", *asked), make), Source("stand-in", description, LICENCE)
 
 
 def _papers(options: RetrievalOptions, folder: Path) -> tuple[Path, Source]:
@@ -104,7 +101,7 @@ def _papers(options: RetrievalOptions, folder: Path) -> tuple[Path, Source]:
             read = aan.read(place, options.max_length, done.update)
         _save({split: _split(*read[split]) for split in SPLITS}, target)
 
-    ready = prepared(folder / "retrieval", f"aan-{_short_hash(asked)}", make)
+    ready = prepared(folder / "retrieval", key_of("aan", *asked), make)
     counts = {split: PairSplit.open(ready, split).n_examples for split in SPLITS}
     described = " + ".join(f"{counts[split]:,}" for split in SPLITS)
     if counts == aan.COUNTS:
@@ -125,7 +122,3 @@ def _save(splits: dict[str, PairSplit], target: Path) -> None:
         split.save(target, name)
     baselines = trivial_baselines(splits["train"], splits["test"])
     (target / "baselines.json").write_text(json.dumps(baselines, indent=1))
-
-
-def _short_hash(asked: object) -> str:
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]

@@ -80,6 +80,7 @@ BABBLE = Task(
 )  # fmt: skip
 SPEED = Measure("speed", "Time.", SpeedOptions, lambda options, subject: [])
 MEMORY = Measure("memory", "Bytes.", SpeedOptions, lambda options, subject: [])
+SPECTRUM = Measure("spectrum", "Of what was learned.", SpeedOptions, lambda options, subject: [], needs_training=True)
 
 
 class Fakes:
@@ -93,7 +94,7 @@ class Fakes:
 
     @hookimpl
     def register_measures(self) -> Sequence[Measure]:
-        return [SPEED, MEMORY]
+        return [SPEED, MEMORY, SPECTRUM]
 
 
 @pytest.fixture(scope="session")

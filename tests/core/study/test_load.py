@@ -87,6 +87,19 @@ def test_a_run_that_measures_is_planned_beside_the_baseline(load: Load) -> None:
     assert low_rank.reference.model.n_layers == 2
 
 
+def test_a_task_may_have_measures_of_its_own_or_none(load: Load) -> None:
+    plan = load("""
+        name: own
+        measure: [speed]
+        model: {d_model: 16, n_heads: 2}
+        tasks: [{name: parity, measure: [memory, {speed: {lengths: [4]}}]}, {name: babble, measure: []}]
+        variants: [{name: full, baseline: true}, low_rank, hashing]
+    """)
+    named = {run.task.name: [measure.name for measure in run.measures] for run in plan.runs}
+    assert named == {"parity": ["memory", "speed"], "babble": []}
+    assert {run.task.name for run in plan.runs if run.reference} == {"parity"}
+
+
 def test_a_run_that_measures_nothing_has_no_reference(load: Load) -> None:
     plan = load(SMALL + "      [{name: full, baseline: true}, low_rank]")
     assert [run.reference for run in plan.runs] == [None, None]
@@ -244,3 +257,11 @@ def test_one_task_at_two_lengths_is_two_tasks(load: Load) -> None:
 def test_a_default_that_does_not_read_as_json_is_no_mistake(load: Load) -> None:
     plan = load(SMALL + "      - {name: hashing, options: {root: there}}\n      - hashing")
     assert [run.variant_options.root for run in plan.runs] == [Path("there"), Path("here")]  # type: ignore[attr-defined]
+
+
+def test_a_measure_of_a_trained_model_is_warned_of_where_nothing_is_trained(load: Load) -> None:
+    text = "name: s\ntraining: {steps: 0}\nmeasure: [speed, spectrum]\ntasks: [parity]\nvariants: [full]"
+    [warning] = load(text).warnings
+    assert (warning.line, warning.path) == (2, "training.steps")
+    assert warning.message.startswith("spectrum on parity will describe a model that was never trained")
+    assert load(text.replace("steps: 0", "steps: 1")).warnings == ()
