@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from attention_arena.measures.memory import peak_memory
+from attention_arena.measures.memory.counting import peak_memory
 from bench.cases import Cell, Dtype, Phase
 from bench.contract import describe
 from bench.registry import find

@@ -6,13 +6,14 @@ time, and the lowest is the one least disturbed.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+
+from attention_arena.measures.timing.stopwatch import undisturbed
 
 Call = Callable[[], object]
 
@@ -91,10 +92,8 @@ def threads(n: int) -> Iterator[None]:
     """Let PyTorch use `n` threads, and keep the garbage collector from starting by itself."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
-    gc.collect()
-    gc.disable()
     try:
-        yield
+        with undisturbed():
+            yield
     finally:
-        gc.enable()
         torch.set_num_threads(before)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from attention_arena.model import SequenceModel
-from attention_arena.task import Split
+from attention_arena.task import Batch, Split
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -22,6 +22,7 @@ class Evaluation(NamedTuple):
     metrics: dict[str, float]
     sums: dict[str, float]
     examples: dict[str, torch.Tensor]
+    """Name -> (N,). Where rows continue each other, `chain` numbers the texts that they continue."""
     seconds: float
 
 
@@ -43,11 +44,15 @@ def evaluate(
     totals: dict[str, float] = defaultdict(float)
     examples: dict[str, list[torch.Tensor]] = defaultdict(list)
     state, seen = None, 0
+    chain = torch.empty(0, dtype=torch.int64)
+    chains: list[torch.Tensor] = []
     # Not inference_mode: what a layer caches here (position tables) must stay usable in training.
     with torch.no_grad():
         for batch in split.batches(batch_size):
             if at_most is not None and seen >= at_most:
                 break
+            chain = chain_of(batch, chain, seen)
+            chains.append(chain)
             seen += len(batch.tokens)
             batch = batch.to(device)
             with autocast():
@@ -59,9 +64,23 @@ def evaluate(
             for name, values in score.examples.items():
                 examples[name].append(values.cpu())
     model.train(was_training)
+    if len({number for part in chains for number in part.tolist()}) < seen:
+        examples["chain"] = chains
     return Evaluation(
         metrics=model.objective.summarise(totals),
         sums=dict(totals),
         examples={name: torch.cat(parts) for name, parts in examples.items()},
         seconds=time.perf_counter() - began,
     )
+
+
+def chain_of(batch: Batch, before: torch.Tensor, seen: int) -> torch.Tensor:
+    """Return a number (B,) for the text that each row is part of: that of the row it continues, or one not used yet.
+
+    `before` are the numbers of the batch before, and `seen` how many rows there were.
+    """
+    fresh = seen + torch.arange(len(batch.tokens))
+    if batch.resumes is None or not len(before):
+        return fresh
+    row = torch.arange(len(fresh)).clamp(max=len(before) - 1)
+    return torch.where(batch.resumes.cpu(), before[row], fresh)

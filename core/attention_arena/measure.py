@@ -69,6 +69,25 @@ class Contender:
     """length -> a fresh, untrained `SequenceModel` on the subject's device whose backbone takes that many tokens."""
 
 
+class Answer(NamedTuple):
+    """What became of a function that ran in a process of its own."""
+
+    status: CellStatus
+    value: Any = None
+    """What the function returned, if it is done."""
+    detail: str | None = None
+    """Why it is not."""
+
+
+Apart = Callable[[Callable[..., Any], Mapping[str, Any], float | None], Answer]
+"""(function of a module, arguments, seconds it may take) -> what became of `function(subject, **arguments)`.
+
+The function runs in a fresh process on the run's device and threads, and returns what can be pickled. Its subject is
+the run's own, with a fresh untrained model as `trained`. It is ended when it takes longer than it may, or holds more
+than `limits.memory_gib` leaves beside the run itself.
+"""
+
+
 @dataclass(frozen=True)
 class Subject:
     """What a measure may look at: how to build the run's model anew at any length, the trained one, and the task."""
@@ -95,6 +114,11 @@ class Subject:
     """Whether the run's model goes through `torch.compile`."""
     memory_limit: int | None = None
     """Bytes that the run may hold (`limits.memory_gib`), beyond which it is ended; None where there is no limit."""
+    apart: Apart | None = None
+    """Runs a function in a fresh process; None where there can be none, and `measures.apart.run_apart` runs it here."""
+    save: Callable[[str, Any], None] = lambda name, array: None
+    """(name, NumPy array) -> None: keeps, beside the run's record, numbers that are too many for rows; each name once.
+    The default keeps nothing."""
 
     def build(self, length: int) -> torch.nn.Module:
         """Return a fresh, untrained model of the run's own variant; see `Contender.build`."""

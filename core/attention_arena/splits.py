@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -114,6 +114,29 @@ class ExampleSplit(Split):
             yield Batch(tokens, targets, valid)
 
 
+class Stream(NamedTuple):
+    """The text that a split is read from, each token of which predicts the next."""
+
+    tokens: Tokens
+    """Ids (N,)."""
+    unrelated: str | None = None
+    """What the text is made of where its parts say nothing of each other (`shuffled sentences`); else None."""
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """A split whose examples are one text."""
+
+    @property
+    def stream(self) -> Stream:
+        """The text."""
+
+
+def stream_of(split: Split) -> Stream | None:
+    """Return the text that a split is read from, or None where its examples are texts of their own."""
+    return split.stream if isinstance(split, Streamed) else None
+
+
 class StreamSplit(Split):
     """A stream of tokens of which each predicts the next, read in `length` tokens of B parallel rows at a time.
 
@@ -121,16 +144,24 @@ class StreamSplit(Split):
     token but the first is predicted exactly once; where rows end unequally, by at most one token, the last batch says
     so in `scored`. With a seed, the stream is read as a ring from a random start, in batches that are all full; the one
     step from its end to its beginning is not scored. A stream shorter than a batch is read in fewer rows.
+    `unrelated`: see `Stream`.
     """
 
-    def __init__(self, tokens: Tokens, length: int, known_hash: str | None = None) -> None:
+    def __init__(
+        self, tokens: Tokens, length: int, known_hash: str | None = None, unrelated: str | None = None
+    ) -> None:
         if len(tokens) < 2:
             raise ValueError(f"a stream needs at least 2 tokens, so that one predicts the other, got {len(tokens)}")
         if length < 1:
             raise ValueError(f"length must be at least 1, got {length}")
-        self.tokens, self.length = tokens, length
+        self.tokens, self.length, self.unrelated = tokens, length, unrelated
         self.n_examples = len(tokens) - 1
         self.content_hash = known_hash or content_hash(tokens)
+
+    @property
+    def stream(self) -> Stream:
+        """The text."""
+        return Stream(self.tokens, self.unrelated)
 
     def save(self, folder: Path, name: str) -> None:
         """Write the stream to `folder` as `name`.*."""
@@ -138,10 +169,10 @@ class StreamSplit(Split):
         (folder / f"{name}.json").write_text(json.dumps({"content_hash": self.content_hash}))
 
     @classmethod
-    def open(cls, folder: Path, name: str, length: int) -> StreamSplit:
+    def open(cls, folder: Path, name: str, length: int, unrelated: str | None = None) -> StreamSplit:
         """Return the stream that `save` wrote, memory-mapped."""
         tokens = np.load(folder / f"{name}.tokens.npy", mmap_mode="r")
-        return cls(tokens, length, json.loads((folder / f"{name}.json").read_text())["content_hash"])
+        return cls(tokens, length, json.loads((folder / f"{name}.json").read_text())["content_hash"], unrelated)
 
     def batches(self, batch_size: int, order_seed: int | None = None) -> Iterator[Batch]:
         """Yield one pass, in order from the first token, or from a random start."""

@@ -18,7 +18,7 @@ from attention_arena.layers import (
     attend_union,
     union,
 )
-from attention_arena.measures.flops import count_flops
+from attention_arena.measures.compute.flops import count_flops
 
 B, H, T, E = 2, 3, 24, 8
 POSITIONS = torch.arange(T)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_arena.layers import Stack
-from attention_arena.measures.flops import count_flops
+from attention_arena.measures.compute.flops import count_flops
 from attention_arena.model import SequenceModel
 from attention_arena.objectives import Classification, LanguageModeling
 from attention_arena.task import Objective

@@ -16,6 +16,7 @@ from attention_arena.layers.union import (
     attend_projected,
     attend_union,
 )
+from attention_arena.layers.weights import NoWeightsError, weights_of
 
 __all__ = [
     "Attention",
@@ -25,6 +26,7 @@ __all__ = [
     "FeedForward",
     "Gathered",
     "HeadAttention",
+    "NoWeightsError",
     "Part",
     "Residues",
     "Stack",
@@ -35,5 +37,6 @@ __all__ = [
     "require_input",
     "rotate",
     "sinusoids",
+    "weights_of",
     "without_autocast",
 ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from attention_arena.layers.positions import rotate
+from attention_arena.layers.weights import weights_of
 from attention_arena.variant import Context, ModelShape, State
 
 
@@ -44,6 +46,19 @@ class Attention(nn.Module):
     def step_raw(self, x: Tensor, norm: nn.Module, context: Context) -> AttentionOutput:
         """`forward_raw` for one step."""
         return self.step(norm(x), context)
+
+    def weights(self, x: Tensor, context: Context) -> Tensor:
+        """Return what `forward` weighs the values by, (B, H, T, S), for normalised hidden states `x` (B, T, D).
+
+        Keys are the T tokens, after those of a memory where there is one. Hidden keys weigh exactly 0. With what
+        `forward` returned as `context.replay`, they are the weights of that very forward. For analysis: n x n numbers
+        are held and no gradient is kept. Raises NoWeightsError where the layer is no weighted sum of values.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say its attention weights")
+
+    def weights_raw(self, x: Tensor, norm: nn.Module, context: Context) -> Tensor:
+        """`weights` for hidden states before normalisation; overridden where `forward_raw` is."""
+        return self.weights(norm(x), context)
 
 
 class StepState(NamedTuple):
@@ -99,6 +114,12 @@ class HeadAttention(Attention):
         query, key, value = self._heads(x, before.length)
         heads, kept = self.attend_step(query, key, value, before.length, before.kept)
         return AttentionOutput(self._merge(heads), StepState(before.length + 1, kept))
+
+    def weights(self, x: Tensor, context: Context) -> Tensor:
+        """Return the weights (B, H, T, T) of `attend`, found by giving it columns of the identity as values."""
+        with torch.no_grad():
+            query, key, value = self._heads(x, 0)
+        return weights_of(lambda values: self.attend(query, key, values, context), value)
 
     def _heads(self, x: Tensor, offset: int) -> tuple[Tensor, Tensor, Tensor]:
         B, T, D = x.shape

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attention_arena.measure import CellStatus, Measurement, Subject
-from attention_arena.measures.timing import OverTimeError
+from attention_arena.measures.timing.stopwatch import OverTimeError
 from attention_arena.model import SequenceModel
 
 T = TypeVar("T")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -12,10 +14,13 @@ import torch
 
 from attention_arena.catalogue import Catalogue, load_catalogue
 from attention_arena.measure import Contender, Measurement, Subject
-from attention_arena.measures.flops import count_flops
-from attention_arena.measures.memory import peak_memory, saved_for_backward
+from attention_arena.measures.budget import memory_budget
+from attention_arena.measures.compute.flops import count_inference
+from attention_arena.measures.memory.counting import peak_memory, saved_for_backward
 from attention_arena.model import SequenceModel, build_model
 from attention_arena.prepared import data_folder
+from attention_arena.runs.apart import FreshProcesses
+from attention_arena.runs.arrays import Arrays
 from attention_arena.runs.curve import Curve
 from attention_arena.runs.outcome import Outcome
 from attention_arena.runs.quality import quality_rows, save_predictions
@@ -40,9 +45,31 @@ class Execution:
         self.baseline = self._contender(self.spec.reference, self.spec.reference.label) if self.spec.reference else None
         self.training = TrainingSettings(**self.spec.training)
         self.data = self._load()
+        gib = self.spec.limits.memory_gib
+        self.memory_limit = None if gib is None else int(gib * 2**30)
+        self.apart: FreshProcesses | None = None
 
-    def execute(self) -> Outcome:
-        """Train, score and measure; leave checkpoint, curve and predictions in the run's folder."""
+    def execute(self, threads: int) -> Outcome:
+        """Train, score and measure on so many threads; leave checkpoint, curve and predictions in the run's folder.
+
+        Where there is something to measure, fresh processes are forked from this one as it is now, so no thread pool
+        may have started.
+        """
+        with ExitStack() as open_until_done:
+            if self.spec.measures:
+                self._fork(open_until_done, threads)
+            torch.set_num_threads(threads)
+            return self._execute()
+
+    def _fork(self, open_until_done: ExitStack, threads: int) -> None:
+        fresh = FreshProcesses.start(self._untrained, threads, self.memory_limit)
+        if fresh is None:
+            return
+        self.apart = open_until_done.enter_context(fresh)
+        if self.memory_limit is not None:  # For the runner, what the waiting copy holds is held by the run.
+            self.memory_limit -= fresh.waiting_bytes()
+
+    def _execute(self) -> Outcome:
         model = self.build(self.data.max_length)
         torch.manual_seed(self.spec.seed)
         with Curve(self.folder, self.training.steps) as curve:
@@ -96,8 +123,7 @@ class Execution:
         return cast(SequenceModel, self.contender.build(length))
 
     def subject(self, trained: SequenceModel) -> Subject:
-        """Return what measures look at."""
-        gib = self.spec.limits.memory_gib
+        """Return what measures look at; it saves no arrays and starts no processes."""
         return Subject(
             contender=self.contender,
             trained=trained,
@@ -112,8 +138,11 @@ class Execution:
             baseline=self.baseline,
             precision=self.training.precision,
             compile=self.training.compile,
-            memory_limit=None if gib is None else int(gib * 2**30),
+            memory_limit=self.memory_limit,
         )
+
+    def _untrained(self) -> Subject:
+        return self.subject(self.build(self.data.max_length))
 
     def _contender(self, spec: RunSpec | ReferenceSpec, label: str) -> Contender:
         variant = self.catalogue.variant(spec.variant)
@@ -148,16 +177,17 @@ class Execution:
         model = self.build(self.data.max_length).train()
         rows = self.training.micro_batch_size or self.training.batch_size
         one, batch = self._synthetic(1, self.data.max_length), self._synthetic(rows, self.data.max_length)
+        # Fused attention is counted by its plain formula, whose n x n matrix may not fit where the training did.
+        with memory_budget(self.memory_limit):
+            flops = sum(count_inference(self.subject(model), self.data.max_length))
 
-        def forward(batch: Batch) -> torch.Tensor:
+        def forward() -> torch.Tensor:
             output = model(batch)
             return self.data.objective.score(model.head, output.hidden, batch).loss
 
-        with torch.no_grad():
-            flops = count_flops(lambda: forward(one))
         apart = [*model.parameters(), *(part for part in batch if part is not None)]
         with autocast_for(self.training.precision, self.device)():
-            saved = saved_for_backward(lambda: forward(batch), apart)
+            saved = saved_for_backward(forward, apart)
         return {"flops_per_token": flops / one.tokens.numel(), "saved_for_backward_bytes": saved}
 
     def _synthetic(self, batch_size: int, length: int) -> Batch:
@@ -166,7 +196,7 @@ class Execution:
     def _measure(self, model: SequenceModel) -> list[MeasurementRow]:
         if not self.spec.measures:
             return []
-        subject = self.subject(model)
+        subject = replace(self.subject(model), save=Arrays(self.folder).save, apart=self.apart)
         rows: list[Measurement] = []
         for wanted in self.spec.measures:
             measure = self.catalogue.measure(wanted.name)

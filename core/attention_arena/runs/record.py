@@ -1,8 +1,8 @@
 """A run's record: one row of the unified result table, its measurements, and the columns of both.
 
 On disk a study is `<results>/<study>/<profile>/` with `study.json` (StudyFile below) and `runs/<run>/`:
-`spec.json`, `record.json` (RecordFile below), `curve.jsonl` (CurvePoint below, one a line), `predictions.npz`, and
-`log.txt`.
+`spec.json`, `record.json` (RecordFile below), `curve.jsonl` (CurvePoint below, one a line), `predictions.npz`,
+`arrays.npz` where a measure saved any, and `log.txt`.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class Record(_Row):
     seed: int
     departs_from_shape: str | None
     """Where this run's model differs from the study's shared shape: `residual=reversible`, comma-separated."""
+    matched: str | None
+    """What `d_ff` was chosen for to be as the baseline's: parameters or flops; None in a study of equal shapes."""
+    match_gap: float | None
+    """(this run's count - the baseline's) / the baseline's, of backbone and positions, as it was planned."""
     # verdict
     status: Status
     detail: str | None
@@ -146,6 +150,15 @@ class CurvePoint(_Row):
     value: float
 
 
+class Claim(_Row):
+    """How attention's cost is claimed to grow with length: as length to these powers."""
+
+    time: float
+    memory: float
+    at_most: bool
+    """The powers are bounds."""
+
+
 class StudyFile(_Row):
     """`study.json`: what was asked, for the report; rewritten by every `arena run`."""
 
@@ -156,12 +169,19 @@ class StudyFile(_Row):
     text: str
     """The study file as it was read."""
     runs: list[dict[str, Any]]
-    """One a planned run, in the plan's order: run, task, variant, label, baseline, seed."""
+    """One a planned run, in the plan's order: run, task, variant, label, baseline, seed, matched, match_gap, match.
+
+    `match` says in words how the run's budget was made the baseline's.
+    """
     caveats: dict[str, dict[str, str]] = {}
     """Variant -> contract check -> why it cannot hold."""
     papers: dict[str, str] = {}
     """Variant or task -> its paper."""
     complexity: dict[str, str] = {}
     """Variant -> the paper's cost formula."""
+    claims: dict[str, Claim] = {}
+    """Label -> what is claimed of the variant under its options."""
+    references: list[str] = []
+    """Labels that are a reference for cost and no model."""
     command: str = ""
     """How to run it again."""

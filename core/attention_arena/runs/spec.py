@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from attention_arena.study.plan import PlannedRun
+from attention_arena.study.plan import Match, PlannedRun
 from attention_arena.study.schema import Limits
 
 
@@ -58,13 +58,14 @@ class RunSpec(BaseModel):
     label: str
     baseline: bool
     departs_from_shape: list[str]
+    match: Match | None = None
     limits: Limits
     unsupported: str | None
 
     @property
     def spec_hash(self) -> str:
         """SHA-256, hexadecimal, over what the result depends on."""
-        unhashed = {"label", "baseline", "departs_from_shape", "limits", "unsupported"}
+        unhashed = {"label", "baseline", "departs_from_shape", "match", "limits", "unsupported"}
         content = self.model_dump(mode="json", exclude=unhashed)
         if self.reference is not None:
             del content["reference"]["label"]
@@ -101,6 +102,7 @@ def resolve(
         label=planned.label,
         baseline=planned.baseline,
         departs_from_shape=list(planned.departs_from_shape),
+        match=planned.match,
         limits=planned.limits,
         unsupported=planned.unsupported,
     )

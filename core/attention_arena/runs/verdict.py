@@ -71,6 +71,8 @@ def make_record(
         data_hash=spec.data_hash,
         seed=spec.seed,
         departs_from_shape=", ".join(spec.departs_from_shape) or None,
+        matched=spec.match.what if spec.match else None,
+        match_gap=spec.match.gap if spec.match else None,
         status=status,
         detail=detail,
         started_at=started_at.isoformat(timespec="seconds") if started_at else None,

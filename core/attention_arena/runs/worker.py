@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
-import os
-import signal
-import sys
-import threading
-import time
 import traceback
 from pathlib import Path
 
@@ -18,6 +12,7 @@ from filelock import FileLock
 from attention_arena.measures.passes import is_out_of_memory
 from attention_arena.runs.execution import Execution
 from attention_arena.runs.files import write_whole
+from attention_arena.runs.lifetime import end_with
 from attention_arena.runs.outcome import OUTCOME_FILE, Outcome
 
 
@@ -30,7 +25,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, help="end when this process does")
     arguments = parser.parse_args()
     if arguments.parent:
-        _end_with(arguments.parent)
+        end_with(arguments.parent)
     folder: Path = arguments.folder
     # A child of a runner that was killed may still be dying; it must be gone before its files are written anew.
     with FileLock(folder / "worker.lock"):
@@ -40,27 +35,15 @@ def main() -> None:
 
 def execute(folder: Path, device: torch.device, threads: int) -> Outcome:
     """Execute a run and return its outcome; an exception becomes an outcome, its traceback goes to the log."""
-    torch.set_num_threads(threads)
+    # A run forks before its first thread pool starts (see `runs.apart`), so it loads on one thread.
+    torch.set_num_threads(1)
     try:
-        return Execution(folder, device).execute()
+        return Execution(folder, device).execute(threads)
     # Whatever a plugin raises costs this run alone and is its verdict.
     except Exception as error:
         traceback.print_exc()
         status = "oom" if is_out_of_memory(error) else "failed"
         return Outcome(status=status, detail=f"{type(error).__name__}: {error}".strip()[:2000])
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent does, so that a killed runner leaves no child behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

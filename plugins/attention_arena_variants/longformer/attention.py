@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attention_arena.layers import Attention, AttentionOutput, rotate
+from attention_arena.layers import Attention, AttentionOutput, rotate, weights_of
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.longformer.decoding import Cache, Kept, attend_cache, attend_step, extend, forget
 from attention_arena_variants.longformer.landmarks import (
@@ -147,6 +147,27 @@ class LongformerAttention(Attention):
         heads = heads.masked_fill(~valid[:, None, :, None], 0.0)
         hidden = self.project_out(heads.transpose(1, 2).flatten(2))
         return AttentionOutput(hidden, kept._replace(window=forget(window, self.pattern.reach)))
+
+    def weights(self, x: Tensor, context: Context) -> Tensor:
+        """Return the weights (B, H, T, T): those of global tokens are of values by their own projection."""
+        with torch.no_grad():
+            landmarks = find_landmarks(context, self.n_first, x)
+            projected = self._split(self.project_in(x))
+            query, key, value = projected.unbind(2)  # (B, T, H, E) each
+
+            def attend(values: Tensor) -> Tensor:
+                values = values.transpose(1, 2)
+                local = torch.stack([query, key, values], dim=2)
+                heads = self.attend_locally(local, self.pattern, valid=context.valid, landmarks=landmarks)
+                if landmarks is not None:
+                    of_query, of_key, _ = self._global_parts(x, projected, landmarks)
+                    found = attend_globally(
+                        of_query, of_key, values, landmarks, causal=self.pattern.causal, valid=context.valid
+                    )
+                    heads = overwrite(heads, found, landmarks)
+                return heads.transpose(1, 2)
+
+            return weights_of(attend, value.transpose(1, 2))
 
     def _split(self, projected: Tensor, offset: int = 0) -> Tensor:
         """Return (B, T, 3 D) as query, key and value of each head (B, T, 3, H, E), rotated if positions are rotary."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from attention_arena.hooks import hookimpl
 from attention_arena.layers import Stack
+from attention_arena.measure import Measure
 from attention_arena.variant import Backbone, Capability, Complexity, LayerCost, ModelShape, Options, Variant
 from attention_arena_variants.performer.attention import Form, PerformerAttention
 from attention_arena_variants.performer.causal import attend_causally
 from attention_arena_variants.performer.cost import layer_cost
+from attention_arena_variants.performer.diagnostics import KERNEL_ERROR
 from attention_arena_variants.performer.features import FUNCTIONS, Exponential, FeatureMap, Pointwise, Trigonometric
 from attention_arena_variants.performer.linear import Rules, attend_linearly
 from attention_arena_variants.performer.mixture import attend_by_mixture
@@ -164,3 +166,18 @@ PERFORMER = Variant(
 def register_variants() -> Sequence[Variant]:
     """Register the variant."""
     return [PERFORMER]
+
+
+@hookimpl
+def register_measures() -> Sequence[Measure]:
+    """Register the measure of what features cost in exactness."""
+    return [KERNEL_ERROR]
+
+
+@hookimpl
+def register_figures() -> Sequence[Any]:
+    """Register the figure of what features cost in exactness."""
+    # Here and not above: a process that trains must not load what draws.
+    from attention_arena_variants.performer.figures import KERNEL_ERROR_BY_FEATURES
+
+    return [KERNEL_ERROR_BY_FEATURES]

@@ -36,6 +36,8 @@ class FeatureMap(ABC):
     """Features of one row of `weights`."""
     weights_per_direction = 1
     """Rows of `weights` of one direction."""
+    estimates_softmax = False
+    """Products of features estimate exp(q . k scale^2), rather than define a kernel of their own."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
@@ -81,6 +83,7 @@ class Exponential(FeatureMap):
         self.mirrored, self.eps = mirrored, eps
         self.weights_per_direction = 2 if mirrored else 1
         self.curvature = scale**2 if quadratic else 0.0
+        self.estimates_softmax = quadratic
 
     @property
     def as_mixture(self) -> bool:
@@ -132,6 +135,7 @@ class Trigonometric(FeatureMap):
     """exp(|x|^2 / 2) [sin(w . x), cos(w . x)]: unbiased as well, but of either sign."""
 
     n_per_weight = 2
+    estimates_softmax = True
 
     def phi(self, x: Tensor, directions: Tensor) -> Tensor:
         """Return exp(|x|^2 / 2) [sin W x, cos W x] / sqrt(m)."""

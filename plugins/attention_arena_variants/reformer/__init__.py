@@ -7,9 +7,11 @@ from typing import Any
 
 from attention_arena.hooks import hookimpl
 from attention_arena.layers import Stack
+from attention_arena.measure import Measure
 from attention_arena.variant import Backbone, Capability, Complexity, ModelShape, Variant
 from attention_arena_variants.reformer.attention import ReformerAttention, ReformerOptions
 from attention_arena_variants.reformer.cost import layer_cost
+from attention_arena_variants.reformer.diagnostics import LSH
 
 
 def adapt_shape(options: ReformerOptions, shape: ModelShape) -> ModelShape:
@@ -61,3 +63,18 @@ REFORMER = Variant(
 def register_variants() -> Sequence[Variant]:
     """Register the variant."""
     return [REFORMER]
+
+
+@hookimpl
+def register_measures() -> Sequence[Measure]:
+    """Register the measure of what hashing finds."""
+    return [LSH]
+
+
+@hookimpl
+def register_figures() -> Sequence[Any]:
+    """Register the figures of what hashing finds."""
+    # Here and not above: a process that trains must not load what draws.
+    from attention_arena_variants.reformer.figures import LSH_BALANCE, LSH_RECALL
+
+    return [LSH_RECALL, LSH_BALANCE]

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attention_arena.layers import Attention, AttentionOutput, rotate
+from attention_arena.layers import Attention, AttentionOutput, rotate, weights_of
 from attention_arena.variant import Context, ModelShape, Options
 from attention_arena_variants.reformer.chunks import SELF_LOGIT, SHORTEST, attend_in_chunks
 from attention_arena_variants.reformer.hashing import (
@@ -195,12 +195,30 @@ class ReformerAttention(Attention):
     def forward(self, x: Tensor, context: Context) -> AttentionOutput:
         """Attend over normalised hidden states (B, T, D)."""
         B, T, D = x.shape
-        parts = self.project_in(x).view(B, T, -1, self.n_heads, self.d_head)
+        heads, replay = self._attend(self._project(x), context)  # (B, T, H, E)
+        return AttentionOutput(self.project_out(heads.reshape(B, T, D)), replay=replay)
+
+    def weights(self, x: Tensor, context: Context) -> Tensor:
+        """Return the weights (B, H, T, T) of the rounds' union, under the buckets in `context.replay` if there are."""
+        with torch.no_grad():
+            parts = self._project(x)
+            if self.options.attention == "lsh":
+                context = context._replace(replay=self.hash(parts[:, :, 0].transpose(1, 2), context))
+
+            def attend(values: Tensor) -> Tensor:
+                compared = parts[:, :, :-1]
+                heads, _ = self._attend(torch.cat([compared, values.transpose(1, 2).unsqueeze(2)], dim=2), context)
+                return heads.transpose(1, 2)
+
+            return weights_of(attend, parts[:, :, -1].transpose(1, 2))
+
+    def _project(self, x: Tensor) -> Tensor:
+        """Return query, key unless it is the query, and value of each head, (B, T, 2 or 3, H, E)."""
+        parts: Tensor = self.project_in(x).view(*x.shape[:2], -1, self.n_heads, self.d_head)
         if self.rotary:
             turned = [rotate(part.transpose(1, 2)).transpose(1, 2) for part in parts[:, :, :-1].unbind(2)]
             parts = torch.stack([*turned, parts[:, :, -1]], dim=2)
-        heads, replay = self._attend(parts, context)  # (B, T, H, E)
-        return AttentionOutput(self.project_out(heads.reshape(B, T, D)), replay=replay)
+        return parts
 
     def hash(self, query: Tensor, context: Context) -> Tensor:
         """Return the bucket ids (B, H, R, T) of `query` (B, H, T, E); padding has the bucket after the last one."""
@@ -210,13 +228,21 @@ class ReformerAttention(Attention):
         if context.replay is not None:
             return context.replay  # type: ignore[no-any-return]
         n_hashes = options.n_hashes if self.training else options.eval_hashes or options.n_hashes
+        return self.buckets(query, context.valid, int(seed), n_hashes)
+
+    def buckets(self, query: Tensor, valid: Tensor | None, seed: int, n_hashes: int) -> Tensor:
+        """Return the bucket ids (B, H, R, T) of `query` (B, H, T, E) in `n_hashes` rounds drawn from `seed`."""
         query = query.detach()
-        if options.centred_hashing:
-            query = centre(query.to(torch.promote_types(query.dtype, torch.float32)), context.valid, self.causal)
-        buckets = assign_buckets(query, draw_rotations(int(seed), self.d_head, n_hashes, self.factors), self.factors)
-        if context.valid is not None:
-            buckets = buckets.masked_fill(~context.valid[:, None, None, :], self.n_buckets)
+        if self.options.centred_hashing:
+            query = centre(query.to(torch.promote_types(query.dtype, torch.float32)), valid, self.causal)
+        buckets = assign_buckets(query, draw_rotations(seed, self.d_head, n_hashes, self.factors), self.factors)
+        if valid is not None:
+            buckets = buckets.masked_fill(~valid[:, None, None, :], self.n_buckets)
         return buckets.to(smallest_integer(self.n_buckets + 1))
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Return what is hashed and compared (B, H, T, E), given normalised hidden states (B, T, D)."""
+        return self._project(x)[:, :, 0].transpose(1, 2)
 
     def _attend(self, parts: Tensor, context: Context) -> tuple[Tensor, Any]:
         """Return heads (B, T, H, E) of `parts` (B, T, 2 or 3, H, E), and the replay."""

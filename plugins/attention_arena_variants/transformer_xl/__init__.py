@@ -104,6 +104,15 @@ def choose_terms(
     return lambda: XLTerms(shape, shared or QueryBiases(shape), table, options.clamp_length)
 
 
+def complexity(options: TransformerXLOptions) -> Complexity:
+    """Return what is claimed: by default the input is one segment; with segments of fixed length, cost is linear.
+
+    No scores are kept, so memory is linear either way.
+    """
+    time = 2.0 if options.segment_length is None else 1.0
+    return Complexity(time, memory=1.0, formula="n (M + n) d; in segments of L: n (M + L) d")
+
+
 TRANSFORMER_XL = Variant(
     name="transformer_xl",
     summary="Segments in turn, each attending to a memory of those before it, with relative positions.",
@@ -120,9 +129,8 @@ TRANSFORMER_XL = Variant(
     options=TransformerXLOptions,
     build=build,
     positions="relative",
-    # By default the input is one segment. In segments of fixed length L with a memory of M, a text of n tokens
-    # costs n (M + L) d, with exponent 1. No scores are kept, so memory is linear either way.
-    complexity=Complexity(time=2.0, memory=1.0, formula="n (M + n) d; in segments of L: n (M + L) d"),
+    complexity=complexity(TransformerXLOptions()),
+    complexity_under=complexity,
     cost=cost,
     # Segments of 7 tokens and more: no gradient passes from one to the next, by design, so the contract suite can
     # compare with numerical gradients (7 tokens) in one segment only.

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attention_arena.layers import Attention, AttentionOutput
+from attention_arena.layers import Attention, AttentionOutput, weights_of
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.transformer_xl.blocks import attend_in_blocks
 from attention_arena_variants.transformer_xl.projection import project_twice
-from attention_arena_variants.transformer_xl.relative import INITIAL_DEVIATION, RelativeTerms
+from attention_arena_variants.transformer_xl.relative import INITIAL_DEVIATION, Positions, RelativeTerms
 from attention_arena_variants.transformer_xl.windows import Windows
 
 
@@ -102,8 +102,34 @@ class MemoryAttention(Attention):
             return AttentionOutput(hidden, keep(recalled, self.memory_length))
         return AttentionOutput(hidden, recalled._replace(hidden=recalled.hidden.detach(), n_open=n_open))
 
+    def weights(self, x: Tensor, context: Context) -> Tensor:
+        """Return the weights of hidden states (B, T, D) as they are."""
+        return self.weights_raw(x, nn.Identity(), context)
+
+    def weights_raw(self, x: Tensor, norm: nn.Module, context: Context) -> Tensor:
+        """Return the weights (B, H, T, S) of the S = M + T rows of the memory in `context.state` and of `x`."""
+        recalled = recall(x, context)
+        with torch.no_grad():
+            query, present, _, positions, windows = self._compared(recalled, norm, x.shape[1])
+            key, value = present.unbind(2)  # (B, S, H, E) each
+
+            def attend(values: Tensor) -> Tensor:
+                keys = torch.stack([key, values.transpose(1, 2)], dim=2)
+                return attend_in_blocks(query, keys, keys, positions, windows, recalled.valid).transpose(1, 2)
+
+            return weights_of(attend, value.transpose(1, 2))
+
     def _attend(self, recalled: Memory, norm: nn.Module, n_queries: int) -> Tensor:
         """Attend from the last `n_queries` T of the rows (B, S, D) to those in their windows; return (B, T, D)."""
+        query, present, past, positions, windows = self._compared(recalled, norm, n_queries)
+        dropout = self.attention_dropout if self.training else 0.0
+        heads = attend_in_blocks(query, present, past, positions, windows, recalled.valid, dropout)
+        return self.project_out(heads.flatten(2))  # type: ignore[no-any-return]
+
+    def _compared(
+        self, recalled: Memory, norm: nn.Module, n_queries: int
+    ) -> tuple[Tensor, Tensor, Tensor, Positions | None, Windows]:
+        """Return queries (B, T, H, E), keys and values twice as `_keys` does, what positions add, and the windows."""
         windows = self._windows(recalled.hidden.shape[1] - n_queries, n_queries)
         normed = norm(recalled.hidden)
         query = self.project_query(normed[:, windows.n_before :]).unflatten(-1, (self.n_heads, -1))  # (B, T, H, E)
@@ -111,9 +137,7 @@ class MemoryAttention(Attention):
         positions = None
         if self.terms is not None:
             positions = self.terms.positions(windows.longest, windows.furthest + 1, query.dtype, query.device)
-        dropout = self.attention_dropout if self.training else 0.0
-        heads = attend_in_blocks(query, present, past, positions, windows, recalled.valid, dropout)
-        return self.project_out(heads.flatten(2))  # type: ignore[no-any-return]
+        return query, present, past, positions, windows
 
     def _windows(self, n_before: int, n_tokens: int) -> Windows:
         length, *_, same_length = self.recurrence

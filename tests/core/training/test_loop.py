@@ -190,3 +190,15 @@ def test_the_batch_size_of_evaluation_changes_no_score(task, request):
     assert one.sums[count] == many.sums[count] == data.test.n_examples
     if task == "classification":
         assert one.metrics == pytest.approx(many.metrics, rel=1e-5)
+
+
+def test_an_evaluation_says_which_rows_of_a_stream_continue_each_other(stream):
+    found = evaluate(model_for(stream), stream.test, 4, CPU, autocast_for("fp32", CPU))
+    # 299 predictions in four rows of 8 tokens at a time: ten batches.
+    assert found.examples["chain"].tolist() == [0, 1, 2, 3] * 10
+    assert found.examples["tokens"].sum() == 299
+
+
+def test_independent_examples_are_no_chains(classification):
+    found = evaluate(model_for(classification), classification.test, 16, CPU, autocast_for("fp32", CPU))
+    assert "chain" not in found.examples

@@ -13,7 +13,7 @@ from torch import Tensor
 from attention_arena.flop_counter import count_flops
 from attention_arena.measure import Measure, Measurement, Subject
 from attention_arena.measures.apart import run_apart
-from attention_arena.measures.formula import flops_by_formula
+from attention_arena.measures.compute.formula import flops_by_formula
 from attention_arena.measures.passes import Lengths, Passes, is_out_of_memory
 from attention_arena.variant import Options
 

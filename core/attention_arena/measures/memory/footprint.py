@@ -28,9 +28,9 @@ from pydantic import Field
 
 from attention_arena.measure import Measure, Measurement, Subject
 from attention_arena.measures.apart import run_apart
-from attention_arena.measures.memory import saved_for_backward, storage_bytes, tensors_in
+from attention_arena.measures.memory.counting import saved_for_backward, storage_bytes, tensors_in
+from attention_arena.measures.memory.resident import resident_growth, return_what_is_freed
 from attention_arena.measures.passes import Lengths, Passes, batch_size_for
-from attention_arena.measures.resident import resident_growth, return_what_is_freed
 from attention_arena.variant import Options
 
 Phase = Literal["inference", "training"]

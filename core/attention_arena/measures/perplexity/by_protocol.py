@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from attention_arena.measure import Measure, Measurement, Subject
-from attention_arena.measures.medians import median_interval
 from attention_arena.measures.perplexity.protocols import BeginningOptions, chunked, continued, slid
 from attention_arena.measures.perplexity.readings import Readings
 from attention_arena.measures.perplexity.scoring import Losses, Scored, gather, score
 from attention_arena.measures.perplexity.text import UnsupportedError, rows_or_why
+from attention_arena.measures.timing.medians import median_interval
 from attention_arena.statistics.series import series_interval
 from attention_arena.task import Objective
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from attention_arena.measures.timing import Call, Stopwatch
+from attention_arena.measures.timing.stopwatch import Call, Stopwatch
 
 
 @dataclass

@@ -16,10 +16,10 @@ from statistics import median
 from typing import NamedTuple
 
 from attention_arena.measures.budget import memory_budget
-from attention_arena.measures.medians import FEWEST, series_interval
 from attention_arena.measures.passes import Reason, value_or_reason
-from attention_arena.measures.reach import Reach
-from attention_arena.measures.timing import Call, Stopwatch, block_size, take_turns, undisturbed, warm_up
+from attention_arena.measures.timing.medians import FEWEST, series_interval
+from attention_arena.measures.timing.reach import Reach
+from attention_arena.measures.timing.stopwatch import Call, Stopwatch, block_size, take_turns, undisturbed, warm_up
 
 MOST_VISITS = 3
 """Times the visits asked for, to narrow an interval."""

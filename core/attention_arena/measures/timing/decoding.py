@@ -25,12 +25,12 @@ import torch
 from pydantic import Field
 
 from attention_arena.measure import Contender, Measure, Measurement, Subject
-from attention_arena.measures.contest import Contest, Effort, Side, settle
-from attention_arena.measures.memory import storage_bytes, tensors_in
+from attention_arena.measures.memory.counting import storage_bytes, tensors_in
 from attention_arena.measures.passes import Lengths, Reason, built
-from attention_arena.measures.reach import Reach
-from attention_arena.measures.readings import own_reading, ratio_reading
-from attention_arena.measures.timing import OverTimeError, stopwatch_for
+from attention_arena.measures.timing.contest import Contest, Effort, Side, settle
+from attention_arena.measures.timing.reach import Reach
+from attention_arena.measures.timing.readings import own_reading, ratio_reading
+from attention_arena.measures.timing.stopwatch import OverTimeError, stopwatch_for
 from attention_arena.model import StepState
 from attention_arena.variant import Capability, Options
 

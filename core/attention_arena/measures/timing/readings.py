@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from attention_arena.measure import Measurement
-from attention_arena.measures.compilation import Compilation
-from attention_arena.measures.contest import Contest
-from attention_arena.measures.medians import series_interval
+from attention_arena.measures.timing.compilation import Compilation
+from attention_arena.measures.timing.contest import Contest
+from attention_arena.measures.timing.medians import series_interval
 
 
 def own_reading(row: Measurement, contest: Contest, convert: Callable[[float], float]) -> Measurement:

@@ -36,13 +36,13 @@ import torch
 from pydantic import Field, model_validator
 
 from attention_arena.measure import Contender, Measure, Measurement, Subject
-from attention_arena.measures.compilation import Compilation
-from attention_arena.measures.contest import Contest, Effort, Side, settle
 from attention_arena.measures.passes import Lengths, Passes, batch_size_for
-from attention_arena.measures.reach import Reach
-from attention_arena.measures.readings import compile_reading, own_reading, ratio_reading
-from attention_arena.measures.settings import Precision, Setting, settings_of
-from attention_arena.measures.timing import Call, stopwatch_for
+from attention_arena.measures.timing.compilation import Compilation
+from attention_arena.measures.timing.contest import Contest, Effort, Side, settle
+from attention_arena.measures.timing.reach import Reach
+from attention_arena.measures.timing.readings import compile_reading, own_reading, ratio_reading
+from attention_arena.measures.timing.settings import Precision, Setting, settings_of
+from attention_arena.measures.timing.stopwatch import Call, stopwatch_for
 from attention_arena.variant import Options
 
 Phase = Literal["inference", "training"]

@@ -14,8 +14,8 @@ from attention_arena.flop_counter import count_flops
 from attention_arena.layers import Attention, HeadAttention
 from attention_arena.measure import Contender, Subject
 from attention_arena.measures import FLOPS, PARAMETERS, count_parameters
-from attention_arena.measures.flops import count_inference, count_training
-from attention_arena.measures.formula import flops_by_formula
+from attention_arena.measures.compute.flops import count_inference, count_training
+from attention_arena.measures.compute.formula import flops_by_formula
 from attention_arena.model import build_model, model_shape
 from attention_arena.objectives import Classification, LanguageModeling, Matching
 from attention_arena.study.fit import try_build

@@ -13,7 +13,7 @@ from attention_arena.measures.diagnostics.attention_off import (
 )
 from attention_arena.objectives import LanguageModeling
 from attention_arena.statistics import mean_interval
-from tests.core.measures.probe_toys import (
+from tests.core.measures.diagnostics.probe_toys import (
     LENGTH,
     Doubling,
     Given,

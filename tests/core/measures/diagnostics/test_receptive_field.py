@@ -18,7 +18,7 @@ from attention_arena.measures.diagnostics.receptive_field import (
     shares_of,
 )
 from attention_arena.task import Batch
-from tests.core.measures.probe_toys import (
+from tests.core.measures.diagnostics.probe_toys import (
     LENGTH,
     Banded,
     Given,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attention_arena.layers import AttentionOutput
 from attention_arena.measure import Answer, Measurement, Subject
-from attention_arena.measures.capacity import CAPACITY
+from attention_arena.measures.memory.capacity import CAPACITY
 from attention_arena.runs.apart import FreshProcesses
 from attention_arena.variant import Context
 from tests.core.measures.toys import LENGTH, MIB, Nothing, OutOfMemoryBeyond, measured, subject_of

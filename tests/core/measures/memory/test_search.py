@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from attention_arena.measure import Answer
-from attention_arena.measures.search import Search
+from attention_arena.measures.memory.search import Search
 
 BUDGET = 1000.0
 

@@ -17,7 +17,7 @@ from attention_arena.measures.perplexity.contexts import (
 )
 from attention_arena.measures.perplexity.effective_context import effective_context
 from attention_arena.objectives import Classification, MaskedLanguageModeling
-from tests.core.measures.language_toys import (
+from tests.core.measures.perplexity.language_toys import (
     GUESSES,
     KNOWS,
     STATEFUL,

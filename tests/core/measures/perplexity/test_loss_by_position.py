@@ -11,7 +11,16 @@ from attention_arena.measures.perplexity import LOSS_BY_POSITION
 from attention_arena.measures.perplexity.by_position import bins, by_position, whole_windows
 from attention_arena.measures.perplexity.scoring import Scored
 from attention_arena.objectives import Classification, MaskedLanguageModeling
-from tests.core.measures.language_toys import GUESSES, KNOWS, STATEFUL, SYMBOLS, Repeats, noise, periodic, reading
+from tests.core.measures.perplexity.language_toys import (
+    GUESSES,
+    KNOWS,
+    STATEFUL,
+    SYMBOLS,
+    Repeats,
+    noise,
+    periodic,
+    reading,
+)
 
 LENGTH = 32
 BLANK = Measurement("loss_by_position", "chunks", None, "nats", 4)

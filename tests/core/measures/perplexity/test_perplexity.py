@@ -21,7 +21,16 @@ from attention_arena.rows import RowSplit
 from attention_arena.splits import StreamSplit, Tokens
 from attention_arena.task import Batch, Source, TaskData
 from attention_arena.variant import ModelSettings
-from tests.core.measures.language_toys import GUESSES, KNOWS, STATEFUL, SYMBOLS, Repeats, noise, periodic, reading
+from tests.core.measures.perplexity.language_toys import (
+    GUESSES,
+    KNOWS,
+    STATEFUL,
+    SYMBOLS,
+    Repeats,
+    noise,
+    periodic,
+    reading,
+)
 
 LENGTH = 16
 TEXT = noise(301)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from attention_arena.measure import Measurement
-from attention_arena.measures.contest import Contest, Effort, Side, settle
 from attention_arena.measures.passes import DoesNotFitError, Reason
-from attention_arena.measures.reach import Reach
-from attention_arena.measures.readings import own_reading, ratio_reading
+from attention_arena.measures.timing.contest import Contest, Effort, Side, settle
+from attention_arena.measures.timing.reach import Reach
+from attention_arena.measures.timing.readings import own_reading, ratio_reading
 
 ROW = Measurement("step_time", "training", None, "ms", 512, 2, higher_is_better=False, samples=0)
 

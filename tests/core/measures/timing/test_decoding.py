@@ -11,8 +11,8 @@ from torch import Tensor
 from attention_arena.layers import Attention, AttentionOutput
 from attention_arena.measure import Measurement
 from attention_arena.measures import DECODING
-from attention_arena.measures.decoding import N_TIMED, Decoder
-from attention_arena.measures.timing import CLOCKS
+from attention_arena.measures.timing.decoding import N_TIMED, Decoder
+from attention_arena.measures.timing.stopwatch import CLOCKS
 from attention_arena.objectives import Classification
 from attention_arena.variant import Capability, Context
 from tests.core.measures.toys import Nothing, contender_of, measured, subject_of

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attention_arena.layers import AttentionOutput
 from attention_arena.measures import SPEED
-from attention_arena.measures.timing import CLOCKS
+from attention_arena.measures.timing.stopwatch import CLOCKS
 from attention_arena.statistics import Point, exponent, upper_half
 from attention_arena.variant import Context
 from tests.core.measures.toys import Nothing, measured, subject_of

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from attention_arena.measures.medians import median_interval, series_interval
+from attention_arena.measures.timing.medians import median_interval, series_interval
 
 
 def series(n: int, correlation: float, draws: int, seed: int) -> list[list[float]]:

@@ -3,7 +3,7 @@
 import pytest
 
 from attention_arena.measures.passes import Reason
-from attention_arena.measures.reach import Reach
+from attention_arena.measures.timing.reach import Reach
 
 
 @pytest.mark.parametrize("status", ["oom", "timeout"])

@@ -17,7 +17,7 @@ from attention_arena.layers import AttentionOutput
 from attention_arena.measure import Measurement, Subject
 from attention_arena.measures import SPEED
 from attention_arena.measures.passes import Passes, batch_size_for
-from attention_arena.measures.timing import CLOCKS
+from attention_arena.measures.timing.stopwatch import CLOCKS
 from attention_arena.objectives import Classification
 from attention_arena.variant import Context, ModelSettings
 from tests.core.measures.toys import Nothing, OutOfMemoryBeyond, measured, subject_of

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from attention_arena.measures.timing import (
+from attention_arena.measures.timing.stopwatch import (
     OverTimeError,
     block_size,
     stopwatch_for,

@@ -1,0 +1,1 @@
+"""FLOPs, counted and by formula, and parameters."""

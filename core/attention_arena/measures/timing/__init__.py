@@ -1,0 +1,1 @@
+"""Speed of inference, of a training step and of decoding, beside the baseline's."""
