@@ -17,6 +17,14 @@ LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packa
 BUILD_SETTINGS = ("config-", "_sysconfigdata")
 """How the names begin that differ from one build of a version to another."""
 
+TABLES = ("encodings/", "pydoc_data/")
+"""Packages of tables, in which every file looks like the next, and one of help texts."""
+
+
+def is_no_table(name: str) -> bool:
+    """Whether a source is one that people wrote line by line."""
+    return not name.startswith(TABLES)
+
 
 def python_version() -> str:
     """Return the version of the interpreter, which its sources hang on."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from attention_arena.python_sources import LEFT_OUT, standard_library
+from attention_arena.python_sources import LEFT_OUT, is_no_table, standard_library
 from attention_arena.splits import StreamSplit
 from attention_arena.task import Split, TaskError
 from attention_arena_tasks import language_model
@@ -50,7 +50,7 @@ class TestStandardLibrary:
 
     def test_it_is_the_whole_library_file_by_file(self, tmp_path: Path) -> None:
         data = load(LanguageModelOptions(), tmp_path)
-        sources = standard_library()
+        sources = standard_library(is_no_table)
         for name in SHARES:
             text = content(getattr(data, name))
             wanted = sorted((path for path in sources if split_of(path) == name), key=digest)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from attention_arena.byte_text import ids_of, text_of
 from attention_arena.pairs import PairSplit
-from attention_arena.python_sources import standard_library
+from attention_arena.python_sources import is_no_table, standard_library
 from attention_arena.task import TaskError
 from attention_arena_tasks import retrieval
 from attention_arena_tasks.retrieval import stand_in
@@ -69,7 +69,7 @@ class TestStandIn:
     def test_class_1_is_two_passages_of_one_file_and_class_0_of_two_of_a_kind(
         self, drawn: dict[str, stand_in.Drawn]
     ) -> None:
-        library = standard_library(lambda name: not name.startswith(stand_in.TABLES))
+        library = standard_library(is_no_table)
         n_of_a_kind = 0
         for passages, pairs, targets in drawn.values():
             files = [{name for name, whole in library.items() if passage in whole} for passage in passages]

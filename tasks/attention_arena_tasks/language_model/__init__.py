@@ -13,7 +13,7 @@ SMALL = {"length": 32, "train_bytes": 20_000, "validation_bytes": 2_000, "test_b
 
 LANGUAGE_MODEL = Task(
     name="language_model",
-    version=1,
+    version=2,
     summary="Predict the next byte, character or word: enwik8, text8, WikiText, Penn Treebank, lm1b, or any text.",
     paper="Dai et al. 2019, Transformer-XL; Al-Rfou et al. 2018, Character-Level Language Modeling",
     options=next_token.LanguageModelOptions,
@@ -25,7 +25,7 @@ LANGUAGE_MODEL = Task(
 
 MASKED_LANGUAGE_MODEL = Task(
     name="masked_language_model",
-    version=1,
+    version=2,
     summary="Predict hidden bytes, characters or words from both sides, on the same corpora.",
     paper="Devlin et al. 2019, BERT",
     options=masked.MaskedLanguageModelOptions,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attention_arena.archives import read_bytes
-from attention_arena.python_sources import LICENCE, python_version, standard_library
+from attention_arena.python_sources import LICENCE, is_no_table, python_version, standard_library
 from attention_arena.task import Source, TaskError
 from attention_arena_tasks.language_model.texts import SHARES, Corpus, Text, cuts
 from attention_arena_tasks.language_model.tokenisers import Tokeniser
@@ -33,11 +33,11 @@ class Files(NamedTuple):
 def library_corpus() -> Corpus:
     """Return the sources of the running interpreter's standard library, a stand-in for any real corpus."""
     try:
-        sources = standard_library()
+        sources = standard_library(is_no_table)
     except TaskError as error:
         raise TaskError(f"{error}, or give `corpus` the path of a text file or folder instead") from error
     version = python_version()
-    description = f"sources of the Python {version} standard library, {len(sources)} files without tests"
+    description = f"sources of the Python {version} standard library, {len(sources)} files without tests and tables"
     digests = sorted([name, hashlib.sha256(text).hexdigest()] for name, text in sources.items())
     return Corpus(
         f"standard-library-{version}",

@@ -12,13 +12,11 @@ from itertools import islice
 from typing import NamedTuple
 
 from attention_arena.passages import Draws, deal, passages
-from attention_arena.python_sources import standard_library
+from attention_arena.python_sources import is_no_table, standard_library
 from attention_arena.task import TaskError
 
 SHARES = {"train": 70, "validation": 10, "test": 20}
 """Per cent of the bytes of all files."""
-TABLES = ("encodings/", "pydoc_data/")
-"""Packages of tables, in which every file looks like the next, and one of help texts."""
 SHORTEST = 4
 """No passage is shorter than `max_length` over this."""
 MOST = 64
@@ -51,7 +49,7 @@ class Span(NamedTuple):
 
 def draw(counts: dict[str, int], max_length: int, seed: int) -> dict[str, Drawn]:
     """Return distinct pairs of passages of at most `max_length` bytes, as many for each split as `counts` says."""
-    library = standard_library(lambda name: not name.startswith(TABLES))
+    library = standard_library(is_no_table)
     cut = {
         name: list(islice(passages(text, max_length, max(1, max_length // SHORTEST)), MOST))
         for name, text in library.items()
