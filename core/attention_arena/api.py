@@ -14,14 +14,15 @@ from attention_arena.catalogue import Catalogue, load_catalogue
 from attention_arena.errors import ConfigError
 from attention_arena.prepared import data_folder
 from attention_arena.runs.executors import Place
+from attention_arena.runs.live import LivePage, report_apart
 from attention_arena.runs.progress import Progress, progress_for
 from attention_arena.runs.provenance import arena_version, provenance
-from attention_arena.runs.record import RecordFile, StudyFile
+from attention_arena.runs.record import Claim, RecordFile, StudyFile
 from attention_arena.runs.runner import Runner
 from attention_arena.runs.spec import RunSpec, resolve
 from attention_arena.runs.store import Store
 from attention_arena.study import find_study, load_study
-from attention_arena.study.plan import Plan
+from attention_arena.study.plan import Plan, PlannedRun
 from attention_arena.task import TaskError
 
 
@@ -54,13 +55,15 @@ def run_study(
     only: Sequence[str] = (),
     retry: bool = False,
     report: bool = True,
+    live: bool = False,
     progress: Progress | None = None,
 ) -> Summary:
     """Run a study, a file or a shipped one by name, and write its tables and report.
 
     Runs that have a record are kept, so calling it again continues. `only` keeps runs whose task, variant, label or
-    name matches one of the patterns (`reformer`, `listops.*`). Raises ConfigError before anything is written where the
-    study, the device or the executor cannot be; KeyboardInterrupt ends the children and records nothing of them.
+    name matches one of the patterns (`reformer`, `listops.*`). `live` rewrites the page while runs finish. Raises
+    ConfigError before anything is written where the study, the device or the executor cannot be; KeyboardInterrupt ends
+    the children and records nothing of them.
     """
     catalogue = load_catalogue()
     plan = load_study(find_study(study), profile, catalogue)
@@ -71,6 +74,8 @@ def run_study(
     folder = Path(results) / plan.study.name / plan.profile
     store = Store(folder)
     store.prepare(study_file(plan, specs, study, results), specs)
+    if live:
+        progress = LivePage(progress, lambda: report_apart(folder))
     before = {spec.run for spec in specs if store.record(spec.run) is not None}
     runner = Runner(
         store, (plan.study.name, plan.profile), chosen_executor, place, workers, provenance(), progress, retry=retry
@@ -155,12 +160,22 @@ def study_file(plan: Plan, specs: list[RunSpec], study: str | Path, results: str
                 "label": spec.label,
                 "baseline": spec.baseline,
                 "seed": spec.seed,
+                "matched": spec.match.what if spec.match else None,
+                "match_gap": spec.match.gap if spec.match else None,
+                "match": spec.match.words if spec.match else None,
             }
             for spec in specs
         ],
         caveats={name: dict(variant.caveats) for name, variant in variants.items() if variant.caveats},
         papers={v.name: v.paper for v in variants.values()} | {t.name: t.paper for t in tasks.values()},
         complexity={name: v.complexity.formula for name, v in variants.items() if v.complexity},
+        claims={run.label: claim for run in plan.runs if (claim := _claim(run)) is not None},
+        references=sorted({run.label for run in plan.runs if run.variant.reference}),
         command=f"arena run {study} --profile {plan.profile}"
         + ("" if str(results) == "results" else f" --results {results}"),
     )
+
+
+def _claim(run: PlannedRun) -> Claim | None:
+    claimed = run.variant.claim(run.variant_options)
+    return claimed and Claim(time=claimed.time, memory=claimed.memory, at_most=claimed.at_most)

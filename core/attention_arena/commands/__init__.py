@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from attention_arena.commands import data, report, run, status, validate
+from attention_arena.commands import compare, data, report, run, status, validate
 from attention_arena.commands import list as list_command
 from attention_arena.errors import ConfigError
 
@@ -36,6 +36,7 @@ app.command("run")(run.run)
 app.command("validate")(validate.validate)
 app.command("status")(status.status)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("list")(list_command.list_entries)
 app.add_typer(data.app, name="data")
 

@@ -9,16 +9,23 @@ import typer
 
 
 def report(
-    path: Annotated[Path, typer.Argument(help="Folder of a study's results, or of one of its profiles.")],
+    path: Annotated[Path, typer.Argument(help="Folder of results: of all studies, of one, or of one of its profiles.")],
+    published: Annotated[
+        bool, typer.Option("--published", help="Lay published numbers beside ours, in columns of their own.")
+    ] = False,
 ) -> None:
-    """Write tables and report anew from the records, also while the study is running."""
+    """Write tables and report anew from the records, also while the study is running.
+
+    Of several studies each gets its report, and the folder an index of them, newest first: `report/index.html` and
+    `index.md`.
+    """
     from attention_arena.catalogue import load_catalogue
     from attention_arena.errors import ConfigError
+    from attention_arena.published import load_published
     from attention_arena.report.page import write_report
 
-    folders = sorted({file.parent for file in path.rglob("study.json")})
-    if not folders:
+    if not any(path.rglob("study.json")):
         raise ConfigError(f"no results in {path}: expected a folder with study.json, as `arena run` writes it")
     figures = list(load_catalogue().figures.values())
-    for folder in folders:
-        typer.echo(f"report: {write_report(folder, figures)}")
+    page = write_report(path, figures, load_published() if published else None)
+    typer.echo(f"report: {page}")

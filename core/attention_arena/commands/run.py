@@ -20,6 +20,13 @@ def run(
         typer.Option(help="Only runs whose task, variant, label or name matches; repeatable, * and ? allowed."),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Do failed, oom, timeout and diverged runs again.")] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Rewrite the page as runs finish, at most every 30 s. It takes processor time from runs being timed.",
+        ),
+    ] = False,
 ) -> None:
     """Run a study and write its tables and report.
 
@@ -39,6 +46,7 @@ def run(
             executor=executor,
             only=only or [],
             retry=retry,
+            live=live,
         )
     except KeyboardInterrupt:
         typer.echo("stopped; nothing that was finished is lost, the same command goes on from here", err=True)
