@@ -8,9 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from attention_arena.report.figures.cost import exponents
 from attention_arena.report.naming import task_labels
-from attention_arena.report.numbers import fixed
 from attention_arena.report.results import Results
 from attention_arena.report.summary import Summaries
 
@@ -28,9 +26,32 @@ def unfinished(results: Results) -> Rows:
 
 
 def departures(results: Results) -> Rows:
-    """Return where a variant's model differs from the shared shape: label, departs_from_shape."""
-    columns = ("label", "departs_from_shape")
-    return results.runs.select(columns).drop_nulls().unique(maintain_order=True).to_dicts()
+    """Return where a variant's model differs from the shared shape, and why: label, departs_from_shape.
+
+    What holds on some of a variant's tasks alone names them.
+    """
+    [study] = results.studies
+    matches = {each["run"]: each.get("match") for each in study.runs}
+    told: dict[str, dict[str, list[str]]] = {}
+    for row in _labelled(results).iter_rows(named=True):
+        text = _departure(row["departs_from_shape"], matches.get(row["run"]))
+        tasks = told.setdefault(row["label"], {}).setdefault(text, [])
+        if row["task"] not in tasks:
+            tasks.append(row["task"])
+    return [
+        {"label": label, "departs_from_shape": text if len(texts) == 1 else f"{text} (on {', '.join(tasks)})"}
+        for label, texts in told.items()
+        for text, tasks in texts.items()
+        if text
+    ]
+
+
+def _departure(departs: str | None, match: str | None) -> str:
+    """Return a run's departures in words; a match says itself which d_ff it came to."""
+    parts = departs.split(", ") if departs else []
+    if match:
+        parts = [part for part in parts if not part.startswith("d_ff=")] + [match]
+    return ", ".join(parts)
 
 
 def caveats(results: Results) -> Rows:
@@ -75,19 +96,6 @@ def machines(results: Results) -> Rows:
     columns = ["device", "device_name", "threads", "precision", "torch_version", "arena_version", "commit", "dirty"]
     rows = results.runs.filter(pl.col("started_at").is_not_null())
     return rows.group_by(columns, maintain_order=True).len("runs").to_dicts()
-
-
-def growth(results: Results) -> Rows:
-    """Return the fitted exponents beside the papers' formulas."""
-    [study] = results.studies
-    variants = dict(results.runs.select("label", "variant").iter_rows())
-    rows: Rows = exponents(results).to_dicts()
-    for row in rows:
-        row["formula"] = study.complexity.get(variants[row["label"]], "")
-        row["measure"] = row["measure"].replace("_", " ")
-        row["interval"] = "" if row["low"] is None else f"[{fixed(row['low'], 2)}, {fixed(row['high'], 2)}]"
-        row["exponent"] = fixed(row["exponent"], 2)
-    return rows
 
 
 def unmeasured(results: Results) -> Rows:

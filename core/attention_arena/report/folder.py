@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from attention_arena.errors import ConfigError
 from attention_arena.runs.record import SCHEMA_VERSION, CurvePoint, Record, RecordFile, StudyFile
+
+CURVE = TypeAdapter(list[CurvePoint])
 
 
 class FoundRun(NamedTuple):
@@ -27,6 +30,7 @@ class FoundStudy(NamedTuple):
     study: StudyFile
     runs: list[FoundRun]
     notes: list[str]
+    folder: Path
 
 
 def study_folders(path: Path) -> list[Path]:
@@ -53,8 +57,9 @@ def read_study(folder: Path) -> FoundStudy:
         inside = folder / "runs" / run
         file = _read_record(inside / "record.json", notes)
         row = _pending_row(inside, study, run) if file is None else file.record.model_dump()
+        row |= _as_planned(study, run)
         runs.append(FoundRun(row, file, _read_curve(inside / "curve.jsonl", notes)))
-    return FoundStudy(study, runs, notes)
+    return FoundStudy(study, runs, notes, folder)
 
 
 def _read_study_file(folder: Path, notes: list[str]) -> StudyFile:
@@ -99,6 +104,12 @@ def _read_record(path: Path, notes: list[str]) -> RecordFile | None:
     return file
 
 
+def _as_planned(study: StudyFile, run: str) -> dict[str, Any]:
+    """Return what the present plan says of a run that may have been done under another one, by the same numbers."""
+    planned = next((each for each in study.runs if each["run"] == run), {})
+    return {name: planned[name] for name in ("matched", "match_gap") if name in planned}
+
+
 def _pending_row(inside: Path, study: StudyFile, run: str) -> dict[str, Any]:
     """Return a row for a run without a record, with as much as the plan and its spec tell."""
     planned = next((each for each in study.runs if each["run"] == run), {})
@@ -112,6 +123,7 @@ def _pending_row(inside: Path, study: StudyFile, run: str) -> dict[str, Any]:
         row[name] = json.dumps(told[name], sort_keys=True) if isinstance(told.get(name), dict) else None
     departures = told.get("departs_from_shape")
     damaged = (inside / "record.json").exists()
+    running = _is_claimed(inside)
     row |= {
         "schema_version": SCHEMA_VERSION,
         "study": study.study,
@@ -119,10 +131,23 @@ def _pending_row(inside: Path, study: StudyFile, run: str) -> dict[str, Any]:
         "run": run,
         "attempt": 0,
         "departs_from_shape": ", ".join(departures) if departures else None,
-        "status": "pending",
-        "detail": "its record cannot be read" if damaged else "not run yet",
+        "status": "running" if running else "pending",
+        "detail": "running" if running else "its record cannot be read" if damaged else "not run yet",
     }
     return dict.fromkeys(Record.model_fields) | row
+
+
+def _is_claimed(inside: Path) -> bool:
+    """Whether a living process holds the run; a folder that may only be read is at rest, as far as one can tell."""
+    lock = inside / "claim.lock"
+    try:
+        if lock.exists():
+            FileLock(lock, timeout=0).acquire().lock.release()
+    except Timeout:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _read_curve(path: Path, notes: list[str]) -> list[CurvePoint]:
@@ -131,19 +156,21 @@ def _read_curve(path: Path, notes: list[str]) -> list[CurvePoint]:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    points = {}
-    damaged = 0
-    for line in lines[:-1]:
-        try:
-            point = CurvePoint.model_validate_json(line)
-        except ValidationError:
-            damaged += 1
-        else:
-            # A later attempt's word on the same step stands.
-            points[point.step, point.split, point.metric] = point
-    if damaged:
-        notes.append(f"{path}: {damaged} damaged line(s) left out")
-    return list(points.values())
+    points = _points(lines[:-1])
+    if len(points) < len(lines) - 1:
+        notes.append(f"{path}: {len(lines) - 1 - len(points)} damaged line(s) left out")
+    # A later attempt's word on the same step stands.
+    return list({(point.step, point.split, point.metric): point for point in points}.values())
+
+
+def _points(lines: Sequence[bytes]) -> list[CurvePoint]:
+    """Return the points of the lines that are whole: all at once, and one by one only where some are not."""
+    try:
+        return CURVE.validate_json(b"[" + b",".join(lines) + b"]")
+    except ValidationError:
+        if len(lines) == 1:
+            return []
+    return [point for line in lines for point in _points([line])]
 
 
 def _first(error: ValidationError) -> str:

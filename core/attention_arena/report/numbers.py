@@ -65,9 +65,9 @@ def fixed(value: float, decimals: int) -> str:
 
 
 def spread(interval: Interval, decimals: int) -> str:
-    """Return an interval beside its value: `± 0.012` where it is symmetric, `[0.48, 0.53]` where it is not."""
+    """Return an interval beside its value: `± 0.012` where it is symmetric as far as shown, else `[0.48, 0.53]`."""
     if interval.low is None or interval.high is None:
         return ""
-    if interval.basis == "examples":
+    if abs(interval.low + interval.high - 2 * interval.value) >= 10.0**-decimals:
         return f"[{fixed(interval.low, decimals)}, {fixed(interval.high, decimals)}]"
     return f"± {fixed((interval.high - interval.low) / 2, decimals)}"

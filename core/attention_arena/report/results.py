@@ -5,19 +5,24 @@ Neither torch nor a plugin is imported here, so that a report of someone else's 
 
 from __future__ import annotations
 
+import functools
 import types
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+from zipfile import BadZipFile
 
+import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel
 
 from attention_arena.report.folder import FoundStudy, read_study, study_folders
+from attention_arena.runs.arrays import load_arrays
 from attention_arena.runs.record import CurvePoint, MeasurementRow, Record, StudyFile
 
+T = TypeVar("T")
 DTYPES: Mapping[type, Any] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
 RUN_KEYS = ("study", "profile", "run", "variant", "label", "task", "task_options", "seed")
 TASK_KEYS = ("study", "profile", "task", "task_options")
@@ -67,6 +72,21 @@ class Results:
     """Where a task's data came from, one row a task."""
     studies: list[StudyFile]
     notes: list[Note]
+    folders: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    """(study, profile) -> its folder, for what is read only on demand."""
+    derived: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What functions decorated with `once` have returned."""
+
+    def arrays(self, study: str, profile: str, run: str) -> dict[str, npt.NDArray[Any]]:
+        """Read what a run saved beside its record, by name; nothing, with a warning, where that is damaged."""
+        folder = self.folders.get((study, profile))
+        if folder is None:
+            return {}
+        try:
+            return load_arrays(folder / "runs" / run)
+        except (ValueError, BadZipFile, OSError) as error:
+            warnings.warn(f"the arrays of {run} are damaged and left out: {error}", stacklevel=2)
+            return {}
 
     def of(self, study: StudyFile) -> Results:
         """Return the part that belongs to one study and profile."""
@@ -81,6 +101,22 @@ class Results:
             studies=[study],
             notes=[note for note in self.notes if note[:2] == (study.study, study.profile)],
         )
+
+
+def once(derive: Callable[[Results], T]) -> Callable[[Results], T]:
+    """Decorate what derives something from results so that each `Results` is asked once.
+
+    Results do not change, and each table and figure asks anew. What is returned must not be changed either.
+    """
+
+    @functools.wraps(derive)
+    def known(results: Results) -> T:
+        if derive not in results.derived:
+            results.derived[derive] = derive(results)
+        found: T = results.derived[derive]
+        return found
+
+    return known
 
 
 def load_results(path: str | Path) -> Results:
@@ -100,6 +136,7 @@ def load_results(path: str | Path) -> Results:
         sources=_frame(SOURCE_COLUMNS, found, _source_rows).unique(TASK_KEYS, maintain_order=True),
         studies=[each.study for each in found],
         notes=notes,
+        folders={(each.study.study, each.study.profile): each.folder for each in found},
     )
 
 
@@ -113,12 +150,17 @@ def _run_rows(found: FoundStudy) -> Iterable[dict[str, Any]]:
 
 def _measurement_rows(found: FoundStudy) -> Iterable[dict[str, Any]]:
     for run in found.runs:
+        named = _named(run.row, RUN_KEYS)
         for each in run.file.measurements if run.file else ():
-            yield _named(run.row, RUN_KEYS) | each.model_dump()
+            # As `model_dump`, which takes longer, does for rows without models in them.
+            yield named | vars(each)
 
 
 def _curve_rows(found: FoundStudy) -> Iterable[dict[str, Any]]:
-    return (_named(run.row, RUN_KEYS) | each.model_dump() for run in found.runs for each in run.curve)
+    for run in found.runs:
+        named = _named(run.row, RUN_KEYS)
+        for each in run.curve:
+            yield named | vars(each)
 
 
 def _baseline_rows(found: FoundStudy) -> Iterable[dict[str, Any]]:

@@ -27,7 +27,7 @@ class BreakEven(NamedTuple):
     shortest: float
     longest: float
     basis: Literal["points", "none"]
-    """`points`: the interval follows from those of the ratios; `none`: they have none, so `low` and `high` are None."""
+    """`points`: the interval follows from those of the ratios; `none`: too few have one, and both ends are None."""
 
 
 def cost_ratios(costs: Sequence[Point], others: Sequence[Point]) -> list[Point]:
@@ -54,8 +54,9 @@ def break_even(ratios: Sequence[Point]) -> BreakEven:
 
     Where the ratio crosses 1 more than once, the last crossing counts. The interval begins where the ratio was last
     surely above 1 and ends where it is surely below from then on. Between two lengths their errors are taken as
-    independent, so the ends are those of Fieller's interval. Raises ValueError without a ratio, or where one is not
-    positive.
+    independent, so the ends are those of Fieller's interval. Where a few ratios have no interval, having too few
+    samples, the widest of the others stands for theirs; where half of them or more have none, nor has the break-even.
+    Raises ValueError without a ratio, or where one is not positive.
     """
     if not ratios:
         raise ValueError("a break-even needs the ratio at 1 length at least, got none")
@@ -67,10 +68,11 @@ def break_even(ratios: Sequence[Point]) -> BreakEven:
         verdict, exactly = "none", None
     elif exactly is None:
         verdict = "always"
-    reaches = [each for point in points if (each := point.reaches) is not None]
-    if len(reaches) < len(points):
+    known = [each for point in points if (each := point.reaches) is not None]
+    if 2 * len(known) <= len(points):
         return BreakEven(verdict, exactly, None, None, shortest, longest, "none")
-    downs, ups = [down for down, _ in reaches], [up for _, up in reaches]
+    widest = max(down for down, _ in known), max(up for _, up in known)
+    downs, ups = zip(*(point.reaches or widest for point in points), strict=True)
     low, high = _last_crossing(points, downs, 1), _last_crossing(points, ups, -1)
     if math.log(points[-1].value) - downs[-1] >= 0:
         low = longest

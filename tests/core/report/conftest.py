@@ -12,11 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy
 import pytest
 
 from attention_arena.report.figures import register_figures
 from attention_arena.report.page import write_report
 from attention_arena.runs.record import CurvePoint, MeasurementRow, Record, RecordFile, StudyFile
+from tests.core.report.fake_predictions import UNTRAINED, predictions, score_of, time_ratio_rows
+from tests.core.report.language_model_rows import language_model_rows
 
 
 class FakeVariant(NamedTuple):
@@ -87,6 +90,12 @@ class FakeStudy:
     """Columns to overwrite in every record that is done."""
     curve_points: int = 12
     measure: bool = True
+    perplexity: bool = False
+    """Whether the language model's runs measured perplexity by protocol, position and context."""
+    examples: int = 0
+    """Test examples of which predictions are saved, and from which scores then come; none are saved where 0."""
+    time_ratios: Mapping[str, float] = field(default_factory=dict)
+    """Label -> time over the baseline's at 1024 tokens, and a quarter of that at 4096."""
 
     def run(self, variant: FakeVariant, task: FakeTask, seed: int) -> str:
         hash8 = hashlib.sha256(f"{variant.label} {task.name} {task.options}".encode()).hexdigest()[:8]
@@ -136,10 +145,18 @@ class FakeStudy:
         if status == "pending":
             return
         file = self._file(variant, task, seed, status, detail)
+        if status == "done" and self.examples:
+            numpy.savez_compressed(folder / "predictions.npz", **predictions(variant, task, seed, self.examples))
         (folder / "record.json").write_text(file.model_dump_json(indent=2))
         if status != "unsupported":
             lines = [point.model_dump_json() for point in self._curve(variant, task, seed)]
             (folder / "curve.jsonl").write_text("".join(line + "\n" for line in lines))
+
+    def _scored(self, variant: FakeVariant, task: FakeTask, seed: int) -> dict[str, Any]:
+        if not self.examples:
+            return {}
+        value = score_of(predictions(variant, task, seed, self.examples))
+        return {"value": value, "value_last": value, "examples": self.examples}
 
     def _curve(self, variant: FakeVariant, task: FakeTask, seed: int) -> list[CurvePoint]:
         noise = random.Random(f"curve {variant.label} {task.name} {seed}")
@@ -177,8 +194,12 @@ class FakeStudy:
         if ran:
             row |= _where() | {"source": task.source, "data_hash": "0f" * 32, "length": task.length, "steps": 1000}
         if done:
-            row |= {**_quality(variant, task, seed), **_costs(variant, task, seed), **self.changes}
+            row |= {**_quality(variant, task, seed), **_costs(variant, task, seed)}
+            row |= self._scored(variant, task, seed) | dict(self.changes)
         measurements = _measurements(variant) if done and self.measure and seed == self.seeds[0] else []
+        measurements += time_ratio_rows(self.time_ratios.get(variant.label)) if done else []
+        if done and self.perplexity and seed == self.seeds[0] and task.name == "language_model":
+            measurements += language_model_rows(variant.skill, carries_state=variant.name == "transformer_xl")
         source = {"kind": task.source, "description": f"{task.name} as made by its task", "licence": "CC0 1.0"}
         return RecordFile(
             record=Record(**row),
@@ -250,18 +271,36 @@ def _measurements(variant: FakeVariant) -> list[MeasurementRow]:
                     unit="ms",
                     higher_is_better=False,
                     samples=5,
+                    status="oom" if missing else "done",
                     detail="out of memory" if missing else None,
                 )
             )
+    rows += [
+        MeasurementRow(
+            measure="saved_for_backward",
+            phase="training",
+            length=length,
+            batch_size=8192 // length,
+            value=1e6 * (1 + length / 4096),
+            unit="bytes",
+            higher_is_better=False,
+        )
+        for length in (256, 512)
+    ]
     rows.append(MeasurementRow(measure="parameters", phase="model", value=120_000, unit="count"))
     return rows
 
 
-@pytest.fixture
+def _untrained(**changes: Any) -> FakeStudy:
+    return FakeStudy(**{"tasks": [LISTOPS], "seeds": [0], "changes": UNTRAINED, "curve_points": 0, **changes})
+
+
+@pytest.fixture(scope="session")
 def fakes() -> SimpleNamespace:
     """What tests build folders of."""
     return SimpleNamespace(
         FakeStudy=FakeStudy,
+        untrained=_untrained,
         SOFTMAX=SOFTMAX,
         TRANSFORMER_XL=TRANSFORMER_XL,
         REFORMER=REFORMER,

@@ -1,21 +1,24 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from attention_arena.report.answer import AnswerTable, Cell, answer_table, cost_table
+from attention_arena.report.answer import Cell, Table, answer_table, cost_table, last_step_table
+from attention_arena.report.comparisons import compare_with_baseline
 from attention_arena.report.results import load_results
 from attention_arena.report.summary import Summaries, summarise
-from attention_arena.report.words import answer_in_words
+from attention_arena.statistics import Interval, mean_interval, score_interval, wilson_interval
 
 
 def _summaries(study: Any, tmp_path: Path) -> Summaries:
-    return summarise(load_results(study.write(tmp_path)))
+    results = load_results(study.write(tmp_path))
+    return summarise(results, compare_with_baseline(results))
 
 
-def _cell(table: AnswerTable, label: str, title: str) -> Cell:
+def _cell(table: Table, label: str, title: str) -> Cell:
     [row] = [row for row in table.rows if row.label == label]
     [index] = [index for index, column in enumerate(table.columns) if column.title == title]
     return row.cells[index]
@@ -50,24 +53,70 @@ def test_official_data_are_not_marked(tmp_path: Path, fakes: Any) -> None:
     assert answer_table(_summaries(study, tmp_path)).columns[0].title == "listops"
 
 
-def test_a_score_is_the_mean_over_seeds_with_half_its_interval(tmp_path: Path, fakes: Any) -> None:
-    folder = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[fakes.LISTOPS]).write(tmp_path)
-    results = load_results(folder)
-    low, high = sorted(results.runs["value"].to_list())
-    # With two seeds the half interval is t (12.706) times half their distance.
+def test_a_score_is_the_mean_over_seeds_with_the_interval_from_seeds_and_examples(tmp_path: Path, fakes: Any) -> None:
+    results = load_results(fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[fakes.LISTOPS]).write(tmp_path))
+    values = results.runs["value"].to_list()
+    expected = score_interval(values, [wilson_interval(value / 100, 2000).times(100) for value in values], 100.0)
+    assert expected.high is not None
     cell = _cell(answer_table(summarise(results)), "softmax", "listops (generated)")
-    assert cell.text == f"{(low + high) / 2:.1f}"
-    assert cell.note == f"± {12.7062 * (high - low) / 2:.1f}"
-    assert "2 seeds" in cell.detail
+    assert cell.text == f"{sum(values) / 2:.1f}"
+    assert cell.note == f"± {expected.high - expected.value:.1f}"
+    assert "2 seeds and their test examples" in cell.detail
 
 
-def test_one_seed_gets_the_wilson_interval_and_says_so(tmp_path: Path, fakes: Any) -> None:
+def test_seeds_without_examples_on_record_have_the_t_interval(tmp_path: Path, fakes: Any) -> None:
+    folder = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[fakes.LANGUAGE_MODEL]).write(tmp_path)
+    results = load_results(folder)
+    expected = mean_interval(results.runs["value"].to_list())
+    assert expected.high is not None
+    cell = _cell(answer_table(summarise(results)), "softmax", "language_model (stand-in)")
+    assert cell.note == f"± {expected.high - expected.value:.3f}"
+    assert "blind to the choice of test examples" in cell.detail
+
+
+def test_an_interval_on_record_is_read_from_the_measurements(tmp_path: Path, fakes: Any) -> None:
+    folder = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[fakes.LANGUAGE_MODEL], seeds=[0]).write(tmp_path)
+    [path] = folder.glob("runs/*/record.json")
+    row = {
+        "measure": "bits_per_byte",
+        "phase": "test, best step",
+        "value": 2.0,
+        "unit": "bits",
+        "low": 1.5,
+        "high": 3.0,
+    }
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"measurements": [row]}))
+    cell = _cell(answer_table(summarise(load_results(folder))), "softmax", "language_model (stand-in)")
+    assert cell.note == "[1.500, 3.000]"
+
+
+def test_one_seed_gets_the_interval_of_its_examples_and_says_so(tmp_path: Path, fakes: Any) -> None:
     study = fakes.FakeStudy(tasks=[fakes.LISTOPS], seeds=[0], changes={"value": 80.0, "examples": 10})
     table = answer_table(_summaries(study, tmp_path))
     cell = _cell(table, "softmax", "listops (generated)")
     assert (cell.text, cell.note) == ("80.0", "[49.0, 94.3]")
-    assert "Wilson interval from 10 test examples" in cell.detail
-    assert any("one seed" in note for note in table.notes)
+    assert "95 % interval from 10 test examples" in cell.detail
+    assert any("blind to the spread of seeds" in note for note in table.notes)
+
+
+def test_seeds_that_are_stuck_at_chance_are_counted_and_not_averaged_away(tmp_path: Path, fakes: Any) -> None:
+    folder = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[fakes.LISTOPS], seeds=[0, 1, 2]).write(tmp_path)
+    [stuck] = folder.glob("runs/*.s1/record.json")
+    record = json.loads(stuck.read_text())
+    record["record"]["value"] = 17.5
+    stuck.write_text(json.dumps(record))
+    cell = _cell(answer_table(summarise(load_results(folder))), "softmax", "listops (generated)")
+    assert cell.flag == "1 of 3 seeds at chance"
+
+
+def test_scores_at_the_last_step_have_a_table_of_their_own(tmp_path: Path, fakes: Any) -> None:
+    study = fakes.FakeStudy(tasks=[fakes.LISTOPS], seeds=[0], changes={"value": 44.0, "value_last": 41.0})
+    summaries = _summaries(study, tmp_path)
+    assert answer_table(summaries).rows[0].cells[0].text == "44.0"
+    last = last_step_table(summaries)
+    assert [row.cells[0].text for row in last.rows] == ["41.0", "41.0", "41.0", "17.0", "36.3", "48.6"]
+    assert last.rows[0].cells[0].note.startswith("±")
 
 
 @pytest.mark.parametrize(("task", "best"), [("listops", "transformer_xl"), ("language_model", "transformer_xl")])
@@ -75,18 +124,27 @@ def test_the_best_score_is_marked_whichever_way_is_better(tmp_path: Path, fakes:
     tasks = [each for each in (fakes.LISTOPS, fakes.LANGUAGE_MODEL) if each.name == task]
     table = answer_table(_summaries(fakes.FakeStudy(tasks=tasks, seeds=range(5)), tmp_path))
     assert [row.label.split()[0] for row in table.rows if row.cells[0].best] == [best]
-    assert not any(row.cells[0].tied for row in table.rows)
 
 
-def test_a_score_whose_interval_overlaps_the_best_is_marked(tmp_path: Path, fakes: Any) -> None:
-    near = fakes.SOFTMAX._replace(name="near", label="near", skill=fakes.SOFTMAX.skill + 0.0005)
-    far = fakes.SOFTMAX._replace(name="far", label="far", skill=0.3)
-    study = fakes.FakeStudy(variants=[fakes.SOFTMAX, near, far], tasks=[fakes.LISTOPS], seeds=[0, 1, 2])
-    rows = {row.label: row.cells[0] for row in answer_table(_summaries(study, tmp_path)).rows}
-    assert {rows["softmax"].best, rows["near"].best} == {True, False}
-    assert rows["softmax"].tied != rows["softmax"].best
-    assert rows["near"].tied != rows["near"].best
-    assert not rows["far"].tied
+def test_a_cell_says_how_it_compares_with_the_baseline(tmp_path: Path, fakes: Any) -> None:
+    near = fakes.SOFTMAX._replace(name="near", label="near", skill=fakes.SOFTMAX.skill + 0.001)
+    far = fakes.SOFTMAX._replace(name="far", label="far", skill=0.2)
+    above = fakes.SOFTMAX._replace(name="above", label="above", skill=0.9)
+    study = fakes.FakeStudy(
+        variants=[fakes.SOFTMAX, near, far, above], tasks=[fakes.LISTOPS], seeds=[0, 1, 2], examples=1000
+    )
+    table = answer_table(_summaries(study, tmp_path))
+    verdicts = {row.label: row.cells[0].verdict for row in table.rows if not row.trivial}
+    assert verdicts == {"softmax": "", "near": "no difference shown", "far": "worse", "above": "better"}
+    assert "better, against the baseline: +" in _cell(table, "above", "listops (generated)").detail
+    assert any("Holm’s correction for 3 comparisons" in note for note in table.notes)
+
+
+def test_without_predictions_no_verdict_is_given_and_the_reason_is_told(tmp_path: Path, fakes: Any) -> None:
+    table = answer_table(_summaries(fakes.FakeStudy(tasks=[fakes.LISTOPS]), tmp_path))
+    assert not any(row.cells[0].verdict for row in table.rows)
+    assert "predictions.npz is missing" in _cell(table, fakes.REFORMER.label, "listops (generated)").detail
+    assert any("No score was compared with softmax’s" in note for note in table.notes)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +152,12 @@ def test_a_score_whose_interval_overlaps_the_best_is_marked(tmp_path: Path, fake
     [
         (16.0, "at chance"),
         (17.0, "at chance"),
-        (17.1, "‡: not better than “first operator”, which needs no model."),
-        (40.0, "§: not better than “first operator and its digits”, which needs no model."),
-        (48.7, ""),
+        (18.0, "at chance"),
+        (19.5, "‡: not shown to beat “first operator”, which needs no model."),
+        (37.0, "‡: not shown to beat “first operator”, which needs no model."),
+        (40.0, "§: not shown to beat “first operator and its digits”, which needs no model."),
+        (48.7, "§: not shown to beat “first operator and its digits”, which needs no model."),
+        (52.0, ""),
     ],
 )
 def test_a_score_is_held_against_those_that_need_no_model(tmp_path: Path, fakes: Any, value: float, flag: str) -> None:
@@ -194,52 +255,6 @@ def test_a_cost_table_has_the_costs_of_its_task_alone(tmp_path: Path, fakes: Any
     assert [row.cells[0].text for row in table.rows] == ["40.0 k", "31.0 k", "22.0 k"]
 
 
-def test_the_words_name_the_best_its_score_and_its_speed(tmp_path: Path, fakes: Any) -> None:
-    words = answer_in_words(_summaries(fakes.FakeStudy(seeds=range(5)), tmp_path))
-    label = fakes.TRANSFORMER_XL.label
-    assert words.startswith(f"On listops (generated), {label} scores best: accuracy 4")
-    assert "at 0.775× the training throughput of softmax" in words
-    assert f"On language_model (stand-in), {label} scores best: bits per byte 2.1" in words
-    assert "distinguishable" not in words
-    assert "runs have a score" not in words
-
-
-def test_the_words_name_what_cannot_be_told_from_the_best(tmp_path: Path, fakes: Any) -> None:
-    near = fakes.SOFTMAX._replace(name="near", label="near", skill=0.6501)
-    study = fakes.FakeStudy(variants=[fakes.SOFTMAX._replace(skill=0.65), near], tasks=[fakes.LISTOPS])
-    assert "not distinguishable from" in answer_in_words(_summaries(study, tmp_path))
-
-
-def test_the_words_say_when_the_best_is_no_better_than_no_model(tmp_path: Path, fakes: Any) -> None:
-    study = fakes.FakeStudy(tasks=[fakes.LISTOPS], seeds=[0], changes={"value": 15.0})
-    assert "— not better than “majority class”, which needs no model" in answer_in_words(_summaries(study, tmp_path))
-
-
-def test_the_words_count_what_is_missing(mixed: Path) -> None:
-    words = answer_in_words(summarise(load_results(mixed)))
-    assert "8 of 12 runs have a score (the others: failed, oom, pending, unsupported)." in words
-
-
-def test_many_tasks_still_make_at_most_three_sentences(tmp_path: Path, fakes: Any) -> None:
-    tasks = [fakes.LISTOPS._replace(name=f"task{index}") for index in range(5)]
-    study = fakes.FakeStudy(tasks=tasks, seeds=[0], verdicts={("softmax", "task0", 0): ("pending", None)})
-    words = answer_in_words(_summaries(study, tmp_path))
-    assert words.replace("0.", "0,").count(". ") <= 2
-    assert (
-        "scores best on task0 (generated), task1 (generated), task2 (generated), task3 (generated) and task4" in words
-    )
-    assert "no better than a score that needs no model" not in words
-    assert f"from 0.550× ({fakes.REFORMER.label}) to 0.775× ({fakes.TRANSFORMER_XL.label})" in words
-
-
-def test_the_words_claim_nothing_where_nothing_was_done(tmp_path: Path, fakes: Any) -> None:
-    pending = {("softmax", "listops", seed): ("pending", None) for seed in (0, 1)}
-    study = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[fakes.LISTOPS], verdicts=pending)
-    assert answer_in_words(_summaries(study, tmp_path)) == "None of the 2 runs has a score (the others: pending)."
-    empty = fakes.FakeStudy(name="empty", variants=[])
-    assert answer_in_words(_summaries(empty, tmp_path)) == "The study has no runs."
-
-
 @pytest.mark.parametrize(("value", "chance", "unbeaten"), [(8.5, True, "uniform"), (6.0, False, "byte frequencies")])
 def test_where_lower_is_better_the_greatest_score_without_a_model_is_the_weakest(
     tmp_path: Path, fakes: Any, value: float, chance: bool, unbeaten: str
@@ -247,8 +262,9 @@ def test_where_lower_is_better_the_greatest_score_without_a_model_is_the_weakest
     task = fakes.LANGUAGE_MODEL._replace(trivial={"byte frequencies": 4.61, "uniform": 8.0})
     study = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[task], seeds=[0], changes={"value": value})
     [summary] = _summaries(study, tmp_path).tasks
-    assert summary.at_chance(value) is chance
-    assert summary.unbeaten(value)[0] == unbeaten
+    score = Interval(value, value - 0.1, value + 0.1, 2, "seeds")
+    assert summary.at_chance(score) is chance
+    assert summary.unbeaten(score)[0] == unbeaten
 
 
 def test_a_cost_over_some_of_the_tasks_says_over_how_many(mixed: Path, fakes: Any) -> None:
@@ -256,11 +272,3 @@ def test_a_cost_over_some_of_the_tasks_says_over_how_many(mixed: Path, fakes: An
     assert _cell(table, fakes.HOSTILE, "training speed").note == "1 of 2 tasks"
     assert _cell(table, fakes.HOSTILE, "speed ratio").note == "1 of 2 tasks"
     assert _cell(table, "softmax", "training speed").note == ""
-
-
-def test_the_words_say_where_the_lead_of_many_tasks_is_in_doubt(tmp_path: Path, fakes: Any) -> None:
-    near = fakes.SOFTMAX._replace(name="near", label="near", skill=fakes.SOFTMAX.skill + 0.001)
-    tasks = [fakes.LISTOPS._replace(name=f"task{index}") for index in range(3)]
-    words = answer_in_words(_summaries(fakes.FakeStudy(variants=[fakes.SOFTMAX, near], tasks=tasks), tmp_path))
-    assert "not distinguishably from the next" in words
-    assert "no better than a score that needs no model" in words

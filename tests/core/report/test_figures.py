@@ -14,11 +14,12 @@ import pytest
 
 from attention_arena.report.drawing import Drawing, draw_figure
 from attention_arena.report.figures import Figure, register_figures
-from attention_arena.report.figures.cost import exponents
+from attention_arena.report.figures.figure import MORE
 from attention_arena.report.figures.style import INK, house_style, log_ticks, looks, verbatim
 from attention_arena.report.results import Results, load_results
+from tests.core.report.pictures import one_element
 
-FIGURES = {figure.name: figure for figure in register_figures()}
+FIGURES = {figure.name: figure for figure in register_figures() if figure.section == MORE}
 
 
 def _results(study: Any, tmp_path: Path) -> Results:
@@ -39,12 +40,12 @@ def test_a_figure_leaves_a_picture_and_its_numbers(drawn: Any, name: str) -> Non
     ElementTree.parse(folder / f"{name}.svg")
     assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert len(pl.read_csv(folder / f"{name}.csv")) == len(FIGURES[name].data(results)) > 0
-    assert drawings[name].svg.startswith("<svg ")
+    assert one_element(drawings[name]).startswith("<svg ")
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_picture_shows_hostile_names_as_text(drawn: Any, fakes: Any, name: str) -> None:
-    svg = drawn[2][name].svg
+    svg = one_element(drawn[2][name])
     assert "<script" not in svg
     texts = ["".join(each.itertext()).strip() for each in ElementTree.fromstring(svg).iter("text")]
     assert fakes.HOSTILE in texts
@@ -52,9 +53,7 @@ def test_a_picture_shows_hostile_names_as_text(drawn: Any, fakes: Any, name: str
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_an_inline_picture_reaches_for_nothing_and_shares_no_name(drawn: Any, name: str) -> None:
-    root = ElementTree.fromstring(drawn[2][name].svg)
-    assert root.attrib["role"] == "img"
-    assert root.attrib["aria-label"].startswith(FIGURES[name].title)
+    root = ElementTree.fromstring(one_element(drawn[2][name]))
     assert {element.tag for element in root.iter()}.isdisjoint({"style", "script", "metadata", "image"})
     names = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
     assert all(each.startswith(f"{name}-") for each in names)
@@ -67,7 +66,7 @@ def test_an_inline_picture_reaches_for_nothing_and_shares_no_name(drawn: Any, na
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_an_inline_picture_takes_the_pages_colours(drawn: Any, name: str) -> None:
-    svg = drawn[2][name].svg
+    svg = one_element(drawn[2][name])
     assert INK not in svg
     assert "currentColor" in svg
     assert "#ffffff" not in svg
@@ -131,7 +130,7 @@ def test_a_curve_without_any_score_yet_is_drawn_all_the_same(tmp_path: Path, fak
     study = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[fakes.LISTOPS], verdicts=failed)
     results = _results(study, tmp_path)
     assert set(FIGURES["learning_curves"].data(results)["metric"]) == {"accuracy"}
-    assert draw_figure(FIGURES["learning_curves"], results, tmp_path / "figures").svg
+    assert draw_figure(FIGURES["learning_curves"], results, tmp_path / "figures").picture
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_last_point(tmp_path: Path, fakes: Any) -> None:
@@ -140,17 +139,6 @@ def test_a_long_curve_is_thinned_and_keeps_its_last_point(tmp_path: Path, fakes:
     line = picture.axes[0].lines[0]
     assert len(line.get_xdata()) == 150
     assert line.get_xdata()[-1] == 44_900
-
-
-def test_cost_is_drawn_only_of_what_was_measured_at_two_lengths(tmp_path: Path, fakes: Any) -> None:
-    results = _results(fakes.FakeStudy(), tmp_path)
-    data = FIGURES["cost_by_length"].data(results)
-    assert set(data["measure"]) == {"step_time"}
-    assert set(data["length"]) == {256, 512, 1024, 2048}
-    single = results.measurements.filter(pl.col("length").is_null() | (pl.col("length") == 256))
-    none = FIGURES["cost_by_length"].data(Results(**{**vars(results), "measurements": single}))
-    assert none.is_empty()
-    assert none.columns == data.columns
 
 
 @pytest.mark.parametrize("values", [(12_000, 15_000), (5_000, 90_000), (3.0, 1_000.0), (70_000, 71_000), (5.0, 5.0)])
@@ -164,17 +152,6 @@ def test_a_logarithmic_axis_has_a_few_ticks_however_close_its_values(values: tup
     panel.yaxis.set_major_locator(log_ticks(values, base))
     low, high = panel.get_ylim()
     assert 1 <= sum(low <= tick <= high for tick in panel.get_yticks()) <= 10
-
-
-def test_exponents_are_those_that_the_measurements_grow_by(tmp_path: Path, fakes: Any) -> None:
-    found = exponents(_results(fakes.FakeStudy(seeds=[0]), tmp_path)).filter(pl.col("task") == "listops")
-    expected = {"softmax": 2.0, fakes.TRANSFORMER_XL.label: 1.1, fakes.REFORMER.label: 1.15}
-    for row in found.iter_rows(named=True):
-        assert row["exponent"] == pytest.approx(expected[row["label"]])
-        assert row["low"] == pytest.approx(row["high"])
-        assert row["fixed_tokens"]
-    # Softmax ran out of memory at the longest sequence in training.
-    assert found.filter(label="softmax", phase="training")["longest"].to_list() == [1024]
 
 
 def test_every_variant_has_its_own_colour_and_marker() -> None:
@@ -208,7 +185,7 @@ def test_a_figure_that_fails_is_named_and_left_out(mixed: Path, tmp_path: Path) 
     broken = Figure("broken", "Broken", "It fails.", draw=fail, data=fail)
     with pytest.warns(UserWarning, match="figure 'broken' is left out"):
         drawing = draw_figure(broken, load_results(mixed), tmp_path)
-    assert drawing.svg == ""
+    assert drawing.picture is None
     assert "KeyError" in drawing.nothing
 
 
@@ -216,7 +193,7 @@ def test_a_figure_without_data_says_so_and_removes_the_one_before(mixed: Path, t
     draw_figure(FIGURES["cost_by_length"], load_results(mixed), tmp_path / "figures")
     nothing = _results(fakes.FakeStudy(name="none", measure=False), tmp_path)
     drawing = draw_figure(FIGURES["cost_by_length"], nothing, tmp_path / "figures")
-    assert drawing.nothing == "Nothing was measured at two lengths or more."
+    assert drawing.nothing == "Nothing was timed at two lengths or more."
     assert list((tmp_path / "figures").iterdir()) == []
 
 

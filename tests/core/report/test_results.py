@@ -34,12 +34,14 @@ def test_every_column_is_there_with_its_type_however_little_was_run(tmp_path: Pa
 def test_values_come_through_as_they_were_recorded(tmp_path: Path, fakes: Any) -> None:
     folder = fakes.FakeStudy().write(tmp_path)
     results = load_results(folder)
+    n_measurements = 0
     for row in results.runs.iter_rows(named=True):
         recorded = json.loads((folder / "runs" / row["run"] / "record.json").read_text())
         assert row == recorded["record"]
+        n_measurements += len(recorded["measurements"])
     assert len(results.runs) == 12
     assert len(results.curves) == 12 * 24
-    assert len(results.measurements) == 6 * 9
+    assert len(results.measurements) == n_measurements > 0
 
 
 @pytest.mark.parametrize("depth", ["results", "study", "profile"])

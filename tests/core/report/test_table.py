@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from attention_arena.report.markdown import escape
 from attention_arena.report.numbers import count, fixed, significant, size, tick
 from attention_arena.report.table import load_results, write_tables
+from attention_arena.report.tables.markdown import escape
 
 
 def test_tables_hold_what_was_loaded(mixed: Path) -> None:
@@ -20,6 +20,12 @@ def test_tables_hold_what_was_loaded(mixed: Path) -> None:
         "runs.parquet",
         "measurements.parquet",
         "curves.parquet",
+        "comparisons.parquet",
+        "comparisons.csv",
+        "growth.parquet",
+        "growth.csv",
+        "break_even.parquet",
+        "break_even.csv",
         "results.csv",
         "results.md",
     ]

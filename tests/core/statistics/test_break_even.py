@@ -83,9 +83,18 @@ def test_the_order_of_the_points_does_not_matter() -> None:
     assert break_even(given[::-1]) == break_even(given)
 
 
-def test_one_ratio_without_interval_leaves_the_break_even_without() -> None:
+def test_for_a_ratio_without_interval_stands_the_widest_of_the_others() -> None:
     given = ratios(lambda n: 3000 / n, spread=1.1)
-    found = break_even([*given[:-1], given[-1]._replace(low=None, high=None)])
+    given[0] = given[0]._replace(low=given[0].value / 1.3, high=given[0].value * 1.2)
+    wide = given[3]._replace(low=given[3].value / 1.3, high=given[3].value * 1.2)
+    found = break_even([*given[:3], given[3]._replace(low=None, high=None), *given[4:]])
+    assert found == break_even([*given[:3], wide, *given[4:]])
+    assert found.basis == "points"
+
+
+def test_half_of_the_ratios_without_interval_leave_the_break_even_without() -> None:
+    given = ratios(lambda n: 3000 / n, spread=1.1)
+    found = break_even([*given[:3], *(point._replace(low=None, high=None) for point in given[3:])])
     assert found.value == pytest.approx(3000)
     assert found.basis == "none"
 

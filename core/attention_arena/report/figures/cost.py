@@ -1,147 +1,139 @@
-"""Cost against length: how each variant's time and memory grow, and the exponent fitted to it."""
+"""Cost against length: time and memory of a token, with the fitted exponents and with what cut a curve off."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
 
+from attention_arena.report.costs import COLUMNS as POINT_COLUMNS
+from attention_arena.report.costs import COSTS, sequence_costs
+from attention_arena.report.figures.curves import Curve, Manner, cross_key, draw_curves, reference_key, told
 from attention_arena.report.figures.figure import Figure
-from attention_arena.report.figures.style import Look, add_legend, canvas, log_ticks, looks, verbatim
-from attention_arena.report.naming import task_labels
-from attention_arena.report.numbers import size, tick
+from attention_arena.report.figures.marks import mark_panel
+from attention_arena.report.figures.scales import LINEAR, LOGARITHMIC, Scale
+from attention_arena.report.figures.style import add_legend, canvas, looks, verbatim
+from attention_arena.report.growth import Line, growth, lines
+from attention_arena.report.numbers import count, fixed, size, tick
 from attention_arena.report.results import Results
 from attention_arena.report.summary import summarise
-from attention_arena.statistics import exponent
+from attention_arena.statistics import Point
 
-COLUMNS = {
-    "task": pl.String,
-    "measure": pl.String,
-    "phase": pl.String,
-    "unit": pl.String,
-    "label": pl.String,
-    "length": pl.Int64,
-    "batch_size": pl.Int64,
-    "value": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "samples": pl.Int64,
-}
-PANEL = ["task", "measure", "phase", "unit"]
-EXPONENT_COLUMNS = {name: COLUMNS[name] for name in (*PANEL, "label")} | {
-    "shortest": pl.Int64,
-    "longest": pl.Int64,
-    "lengths": pl.Int64,
-    "fixed_tokens": pl.Boolean,
-    "exponent": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-}
+MOST_TASKS = 3
+"""Tasks that are drawn; cost hardly depends on the task, so more of them say little more."""
+TIMES = ("step_time",)
+MEMORY = ("saved_for_backward", "peak_memory", "peak_resident")
+COLUMNS = POINT_COLUMNS | {"per_token": pl.Float64}
+PANEL = ["task", "measure", "phase"]
 
 
-def data(results: Results) -> pl.DataFrame:
-    """Return the measurements, averaged over runs, of whatever was measured at two lengths or more."""
-    names = task_labels((task, options) for task, options in results.runs.select("task", "task_options").iter_rows())
-    found = results.measurements.filter(
-        pl.col("length").is_not_null() & pl.col("value").is_finite() & (pl.col("value") > 0)
-    )
-    labels = [names[key] for key in found.select("task", "task_options").iter_rows()]
-    means = (
-        found.with_columns(task=pl.Series(labels, dtype=pl.String))
-        .group_by(*PANEL, "label", "length", maintain_order=True)
-        .agg(
-            pl.col("batch_size").max(),
-            pl.col("value").mean(),
-            pl.col("low").mean(),
-            pl.col("high").mean(),
-            pl.col("samples").sum(),
-        )
-    )
-    enough = pl.col("length").n_unique().over(PANEL) >= 2
-    return means.filter(enough).select(*COLUMNS)
+def data(measures: Collection[str], results: Results) -> pl.DataFrame:
+    """Return the points of costs that were measured at two lengths or more: as measured, and by token of the step."""
+    found = [line for line in lines(results) if line.measure in measures]
+    points = pl.concat([pl.DataFrame(schema=POINT_COLUMNS), *(line.points for line in found)])
+    n_tokens = pl.col("batch_size").fill_null(1) * pl.col("length")
+    has_line = pl.col("length").filter(pl.col("value").is_not_null()).n_unique().over(PANEL) >= 2
+    return points.with_columns(per_token=pl.col("value") / n_tokens).filter(has_line).select(*COLUMNS)
 
 
-def exponents(results: Results) -> pl.DataFrame:
-    """Return, for each line of the figure with two lengths or more, e of cost ~ length^e with its 95 % interval.
-
-    `fixed_tokens`: the batch shrank as the sequences grew, so e is that of a token's cost, one less than a sequence's.
-    """
-    rows: list[dict[str, Any]] = []
-    for key, line in data(results).group_by(*PANEL, "label", maintain_order=True):
-        if len(line) < 2:
-            continue
-        fit = exponent(line["length"].to_list(), line["value"].to_list())
-        named = dict(zip((*PANEL, "label"), key, strict=True))
-        rows.append(
-            {
-                **named,
-                "shortest": line["length"].min(),
-                "longest": line["length"].max(),
-                "lengths": len(line),
-                "fixed_tokens": line["batch_size"].n_unique() > 1,
-                "exponent": fit.value,
-                "low": fit.low,
-                "high": fit.high,
-            }
-        )
-    return pl.DataFrame(rows, EXPONENT_COLUMNS)
-
-
-def draw(results: Results) -> Any:
-    """Draw a panel for each measure, phase and task."""
-    frame = data(results)
+def draw(measures: Collection[str], scale: Scale, results: Results) -> Any:
+    """Draw a panel for each task, measure and phase."""
     labels = summarise(results).labels
-    colours = looks(labels)
-    panels = frame.select(PANEL).unique(maintain_order=True).rows()
-    figure, axes = canvas(len(panels))
-    several = frame["task"].n_unique() > 1
-    for key, panel in zip(panels, axes, strict=True):
-        rows = frame.filter(pl.all_horizontal(*(pl.col(name) == part for name, part in zip(PANEL, key, strict=True))))
-        for label in labels:
-            _line(panel, rows.filter(pl.col("label") == label), colours[label])
-        _label(panel, key, sorted(set(rows["length"])), several)
-        panel.yaxis.set_major_locator(log_ticks(rows["value"].to_list(), base=2 if key[-1] == "bytes" else 10))
-    present = set(frame["label"])
-    add_legend(figure, {label: look for label, look in colours.items() if label in present})
+    colours, references = looks(labels), results.studies[0].references
+    frame = data(measures, results)
+    shown = frame["task"].unique(maintain_order=True).to_list()[:MOST_TASKS]
+    keys = [
+        key
+        for task in shown
+        for key in frame.filter(pl.col("task") == task).select(PANEL).unique(maintain_order=True).rows()
+    ]
+    figure, axes = canvas(len(keys))
+    fitted = growth(results)
+    drawn: list[Curve] = []
+    for key, panel in zip(keys, axes, strict=True):
+        curves = list(_curves(results, key, fitted))
+        manner = Manner(colours, references, scale, _words(key[1]))
+        draw_curves(panel, curves, manner)
+        _label(panel, key, curves, scale, with_task=len(shown) > 1)
+        mark_panel(panel, key[0], told(curves, manner))
+        drawn += curves
+    present = {curve.label for curve in drawn if curve.points or curve.stop} - set(references)
+    extra = reference_key(drawn, references) + cross_key(drawn)
+    add_legend(figure, {label: look for label, look in colours.items() if label in present}, extra)
     return figure
 
 
-def _line(panel: Any, rows: pl.DataFrame, look: Look) -> None:
-    if rows.is_empty():
-        return
-    rows = rows.sort("length")
-    x = rows["length"].to_numpy()
-    if rows["low"].null_count() == 0 and rows["high"].null_count() == 0:
-        low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
-        panel.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
-    panel.plot(x, rows["value"].to_numpy(), color=look.colour, marker=look.marker, markersize=6, linewidth=1.5)
+def _curves(results: Results, key: tuple[str, ...], fitted: pl.DataFrame) -> Iterator[Curve]:
+    """Yield what a panel shows: cost by token, and the exponent of a sequence's cost."""
+    for line in lines(results):
+        if (line.task, line.measure, line.phase) != key:
+            continue
+        [row] = fitted.filter(task=line.task, label=line.label, measure=line.measure, phase=line.phase).to_dicts()
+        note = "" if row["exponent"] is None else fixed(row["exponent"], 2)
+        yield Curve(line.label, per_token(line), line.stop, note)
 
 
-def _label(panel: Any, key: tuple[Any, ...], lengths: list[int], several: bool) -> None:
+def per_token(line: Line) -> list[Point]:
+    """Return a curve as the cost of one token: flat where a sequence's cost is linear, of slope 1 where quadratic."""
+    return [
+        Point(n, value / n, None if low is None else low / n, None if high is None else high / n)
+        for n, value, low, high in sequence_costs(line.points)
+    ]
+
+
+def _words(measure: str) -> Callable[[float], str]:
+    """Return what writes a cost by token: memory in bytes, time from milliseconds."""
+    if COSTS[measure].kind == "memory":
+        return lambda value: f"{size(value)} per token"
+    return lambda value: f"{count(1e3 * value)} µs per token"
+
+
+def _label(panel: Any, key: tuple[str, ...], curves: Sequence[Curve], scale: Scale, with_task: bool) -> None:
     from matplotlib.ticker import NullLocator
 
-    task, measure, phase, unit = key
-    panel.set_xscale("log", base=2)
-    panel.set_yscale("log")
-    panel.set_xticks(lengths[:: -(-len(lengths) // 6)])
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    panel.yaxis.set_major_formatter(lambda value, _: size(value) if unit == "bytes" else tick(value))
+    task, measure, phase = key
+    values = [point.value for curve in curves for point in curve.points]
+    memory = COSTS[measure].kind == "memory"
+    panel.yaxis.set_major_locator(scale.ticks(values, 2 if memory else 10))
+    panel.yaxis.set_major_formatter(lambda value, _: size_tick(value) if memory else tick(1e3 * value))
+    if memory:
+        panel.yaxis.set_minor_locator(NullLocator())
     panel.yaxis.set_minor_formatter("")
-    title = f"{measure.replace('_', ' ')}, {phase}"
-    panel.set_title(verbatim(f"{task}: {title}" if several else title), fontsize="medium")
-    panel.set_xlabel("length (tokens)")
-    panel.set_ylabel(verbatim(unit))
+    title = COSTS[measure].title if measure == "saved_for_backward" else f"{COSTS[measure].title}, {phase}"
+    panel.set_title(verbatim(f"{task}: {title}" if with_task else title), fontsize="medium")
+    panel.set_ylabel("memory per token" if memory else "µs per token")
 
 
-COST = Figure(
+def size_tick(value: float) -> str:
+    """Return bytes at an axis, without trailing zeros: `64 KiB`."""
+    number, _, unit = size(value).partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
+
+
+HOW = (
+    "On logarithmic axes a flat line is a cost that grows as the sequence does, a slope of 1 a quadratic one; beside "
+    "each line stands, where there is room, the exponent of a whole sequence's cost, fitted to the upper half of the "
+    "lengths. Bands are 95 % intervals. A dotted line to the top ends, at a cross, where a variant ran out of memory "
+    "or of time; the dashed one replaces attention by passing values through. At most "
+    f"{MOST_TASKS} tasks are drawn; the numbers have all."
+)
+TIME = Figure(
     name="cost_by_length",
-    title="Cost against length",
-    caption=(
-        "What each variant costs as the sequence grows, on logarithmic axes, where a straight line is a power law and "
-        "its slope the exponent; bands are 95 % intervals. A line that stops early ran into a limit."
-    ),
-    draw=draw,
-    data=data,
-    nothing="Nothing was measured at two lengths or more.",
+    title="Time against length",
+    caption=f"Time of a step by token, as sequences grow. {HOW}",
+    draw=partial(draw, TIMES, LOGARITHMIC),
+    linear=partial(draw, TIMES, LINEAR),
+    data=partial(data, TIMES),
+    nothing="Nothing was timed at two lengths or more.",
+)
+SPACE = Figure(
+    name="memory_by_length",
+    title="Memory against length",
+    caption=f"Memory of a step by token, as sequences grow: what training keeps for backward, and the peak. {HOW}",
+    draw=partial(draw, MEMORY, LOGARITHMIC),
+    linear=partial(draw, MEMORY, LINEAR),
+    data=partial(data, MEMORY),
+    nothing="No memory was measured at two lengths or more.",
 )

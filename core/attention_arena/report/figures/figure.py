@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     from attention_arena.report.results import Results
 
+MORE = "More figures"
+DIAGNOSTICS = "Diagnostics"
+
 
 class Figure(NamedTuple):
     """A catalogue entry: the numbers behind a picture, and the picture.
@@ -28,3 +31,7 @@ class Figure(NamedTuple):
     data: Callable[[Results], pl.DataFrame]
     nothing: str = "There is nothing to draw yet."
     """What the report says where `data` is empty."""
+    section: str = MORE
+    """Heading of the report under which it stands; under any but `MORE`, a figure without data is left out."""
+    linear: Callable[[Results], Any] | None = None
+    """As `draw`, on linear axes where those of `draw` are logarithmic; a page lets its reader choose."""

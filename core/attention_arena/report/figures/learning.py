@@ -7,14 +7,17 @@ from typing import Any
 import polars as pl
 
 from attention_arena.report.figures.figure import Figure
+from attention_arena.report.figures.marks import Spot, mark_panel, of_variant
 from attention_arena.report.figures.style import INK, Look, add_legend, canvas, looks, verbatim
 from attention_arena.report.naming import source_mark, task_labels
-from attention_arena.report.numbers import tick
+from attention_arena.report.numbers import significant, tick
 from attention_arena.report.results import Results
 from attention_arena.report.summary import TaskSummary, summarise
 
-MAX_POINTS = 200
-"""Points drawn of one line; more cannot be told apart at this width."""
+MAX_POINTS, MAX_SPOTS = 200, 50
+"""Points of one line that are drawn, more of which cannot be told apart at this width, and those that can be read."""
+ALL_POINTS, ALL_SPOTS = 10_000, 6_000
+"""Of all lines together, so that a page stays small however many there are."""
 COLUMNS = {
     "task": pl.String,
     "label": pl.String,
@@ -71,23 +74,52 @@ def draw(results: Results) -> Any:
     colours = looks(summaries.labels)
     tasks = [task for task in summaries.tasks if task.label in set(frame["task"])]
     figure, axes = canvas(2 * len(tasks))
+    n_lines = max(1, len(frame.select("task", "label").unique()))
     for index, task in enumerate(tasks):
         rows = frame.filter(pl.col("task") == task.label)
         for axis, panel in (("step", axes[2 * index]), ("seconds", axes[2 * index + 1])):
             for label in summaries.labels:
-                _line(panel, rows.filter(pl.col("label") == label), axis, colours[label])
+                drawn = _thinned(rows.filter(pl.col("label") == label), min(MAX_POINTS, ALL_POINTS // n_lines))
+                with of_variant(panel, label, _spots(_thinned(drawn, min(MAX_SPOTS, ALL_SPOTS // n_lines)), axis)):
+                    _line(panel, drawn, axis, colours[label])
             _label(panel, task, axis, str(rows["metric"][0]))
+            mark_panel(panel, task.label, _told(task, rows, axis))
     present = set(frame["label"])
     add_legend(figure, {label: look for label, look in colours.items() if label in present})
     return figure
 
 
+def _thinned(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """Return about as many of a line's rows; the last one is read off, so the thinning starts there."""
+    return rows if rows.is_empty() else rows.reverse().gather_every(-(-len(rows) // max(10, most))).reverse()
+
+
+def _spots(rows: pl.DataFrame, axis: str) -> list[Spot]:
+    return [
+        Spot(
+            row[axis],
+            row["value"],
+            f"step {row['step']:,}, {significant(row['seconds'])} s: {significant(row['value'], 4)}"
+            + (
+                f" ({row['seeds']} seeds, {significant(row['low'], 4)} to {significant(row['high'], 4)})"
+                * (row["seeds"] > 1)
+            ),
+        )
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def _told(task: TaskSummary, rows: pl.DataFrame, axis: str) -> str:
+    """Say where the lines end, the best first."""
+    last = rows.sort("step").group_by("label", maintain_order=True).last()
+    last = last.sort("value", descending=task.higher_is_better is not False)
+    ends = [f"{row['label']} {significant(row['value'])}" for row in last.iter_rows(named=True)]
+    return f"Validation {rows['metric'][0].replace('_', ' ')} by {axis}, at the end: {', '.join(ends)}."
+
+
 def _line(panel: Any, rows: pl.DataFrame, axis: str, look: Look) -> None:
     if rows.is_empty():
         return
-    every = -(-len(rows) // MAX_POINTS)
-    # The last point is the one that is read off, so the thinning starts there.
-    rows = rows.reverse().gather_every(every).reverse()
     x = rows[axis].to_numpy()
     panel.fill_between(x, rows["low"].to_numpy(), rows["high"].to_numpy(), color=look.colour, alpha=0.2, linewidth=0)
     panel.plot(
@@ -106,7 +138,8 @@ def _label(panel: Any, task: TaskSummary, axis: str, metric: str) -> None:
         low, high = panel.get_ylim()
         if low <= value <= high:
             panel.axhline(value, linestyle="--", linewidth=0.9, alpha=0.65, color=INK, zorder=0)
-    panel.set_title(verbatim(task.label + source_mark(task.source)), fontsize="medium")
+    by = "step" if axis == "step" else "second"
+    panel.set_title(verbatim(f"{task.label}{source_mark(task.source)}, by {by}"), fontsize="medium")
     panel.set_xlabel("training step" if axis == "step" else "seconds of training")
     panel.xaxis.set_major_formatter(lambda value, _: tick(value))
     panel.set_ylabel(verbatim(f"validation {metric.replace('_', ' ')}"))
@@ -116,8 +149,8 @@ LEARNING = Figure(
     name="learning_curves",
     title="Learning curves",
     caption=(
-        "Score on validation while training, by step on the left and by wall time on the right. A line is the mean "
-        "over seeds, its band reaches from the lowest seed to the highest; dashed lines are scores that need no model."
+        "Score on validation while training, by step and by second of wall time. A line is the mean over seeds, its "
+        "band reaches from the lowest seed to the highest; dashed lines are scores that need no model."
     ),
     draw=draw,
     data=data,

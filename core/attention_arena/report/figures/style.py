@@ -7,11 +7,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from attention_arena.report.figures.marks import Mark, put_mark
+
 INK = "#24292f"
 FAINT = "#d5d9de"
+PALETTE = (
+    "#0173b2", "#c67b00", "#029e73", "#d55e00", "#c46fb4", "#b37d4e", "#868e96", "#2b97d0", "#8a63b0", "#8d8a00",
+)  # fmt: skip
+"""Seaborn's colour-blind palette, light colours darkened: each has a contrast of 3 with white and with dark ground."""
 MARKERS = "osD^vPX*hp<>d8H"
-"""Fifteen markers against ten colours of seaborn's colour-blind palette: 30 pairs before one returns."""
-PANEL_WIDTH, PANEL_HEIGHT = 4.3, 3.3
+"""Fifteen markers against ten colours: 30 pairs before one returns."""
+PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.7
+"""Inches: one panel is as wide as a column of a paper, two as its page."""
 MAX_COLUMNS = 2
 LETTERS_PER_INCH = 13
 """About how many letters of a legend fit in an inch."""
@@ -26,13 +33,8 @@ class Look(NamedTuple):
 
 def looks(labels: Sequence[str]) -> dict[str, Look]:
     """Return a look for each label, by its place; the same labels in the same order give the same looks."""
-    import seaborn
-
-    palette = seaborn.color_palette("colorblind").as_hex()
-    # The palette's yellow and pale pink are hard to see on white, so they come last.
-    palette = [colour for index, colour in enumerate(palette) if index not in (6, 8)] + [palette[6], palette[8]]
     return {
-        label: Look(palette[index % len(palette)], MARKERS[index % len(MARKERS)]) for index, label in enumerate(labels)
+        label: Look(PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]) for index, label in enumerate(labels)
     }
 
 
@@ -67,6 +69,8 @@ def house_style() -> Iterator[None]:
         "legend.frameon": False,
         # Text stays text, to be selected, searched and read aloud; names do not depend on the day or the machine.
         "svg.fonttype": "none",
+        # Whole fonts that any viewer and press has to show; publishers refuse the other kind, Type 3.
+        "pdf.fonttype": 42,
         "svg.hashsalt": "attention-arena",
     }
     with matplotlib.rc_context(settings):
@@ -119,7 +123,7 @@ def add_legend(figure: Any, shown: dict[str, Look], extra: Sequence[Any] = ()) -
     # The legend adds to the figure and takes nothing from the panels.
     figure.set_size_inches(width, height + row * math.ceil(len(handles) / columns) + 0.15)
     spacing = max(0.5, (row - 0.14) * 72 / 10)
-    figure.legend(
+    legend = figure.legend(
         handles=handles,
         loc="outside lower left",
         ncols=columns,
@@ -127,3 +131,5 @@ def add_legend(figure: Any, shown: dict[str, Look], extra: Sequence[Any] = ()) -
         labelspacing=spacing,
         handletextpad=1,
     )
+    for label, handle in zip(shown, legend.legend_handles, strict=False):
+        put_mark(handle, Mark(label))

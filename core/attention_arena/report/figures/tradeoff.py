@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import polars as pl
 
 from attention_arena.report.figures.figure import Figure
+from attention_arena.report.figures.marks import FRONTIER, Mark, Spot, mark_panel, of_variant, put_mark
 from attention_arena.report.figures.style import FAINT, INK, Look, add_legend, canvas, log_ticks, looks, verbatim
+from attention_arena.report.figures.trivial import trivial_lines
 from attention_arena.report.naming import source_mark
-from attention_arena.report.numbers import significant, size, tick
+from attention_arena.report.numbers import count, decimals_for, fixed, size, spread, tick
 from attention_arena.report.results import Results
 from attention_arena.report.summary import TaskSummary, summarise
 from attention_arena.statistics import Interval
 
 LARGEST = 420.0
 """Area of the marker that stands for the greatest memory, in square points."""
-FARTHEST = 4.0
-"""Spans of a panel's scores within which a score that needs no model is drawn as a line."""
 COLUMNS = {
     "task": pl.String,
     "source": pl.String,
@@ -92,7 +91,7 @@ def draw(results: Results) -> Any:
 
 def _panel(panel: Any, task: TaskSummary, rows: list[dict[str, Any]], colours: dict[str, Look], greatest: Any) -> None:
     frontier = [row for row in rows if row["pareto"]]
-    panel.plot(
+    [line] = panel.plot(
         [row["tokens_per_second"] for row in frontier],
         [row["score"] for row in frontier],
         color=INK,
@@ -100,9 +99,13 @@ def _panel(panel: Any, task: TaskSummary, rows: list[dict[str, Any]], colours: d
         alpha=0.5,
         zorder=1,
     )
+    put_mark(line, Mark(role=FRONTIER))
+    decimals = decimals_for([row["score"] for row in rows] + list(task.trivial.values()), task.unit == "%")
     for row in rows:
-        _point(panel, row, colours[row["label"]], greatest)
-    _trivial_lines(panel, task, rows)
+        with of_variant(panel, row["label"], [_spot(row, decimals)]):
+            _point(panel, row, colours[row["label"]], greatest)
+    mark_panel(panel, task.label, _told(frontier, decimals))
+    trivial_lines(panel, task, rows)
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(log_ticks([row["tokens_per_second"] for row in rows]))
     panel.xaxis.set_major_formatter(lambda value, _: tick(value))
@@ -113,6 +116,24 @@ def _panel(panel: Any, task: TaskSummary, rows: list[dict[str, Any]], colours: d
     panel.set_ylabel("\n".join(verbatim(part) for part in task.measured_in.split(", ")))
     if task.higher_is_better is False:
         panel.invert_yaxis()
+
+
+def _spot(row: dict[str, Any], decimals: int) -> Spot:
+    """Return what is to be read at a point; the score is written as the tables write it."""
+    score = fixed(row["score"], decimals)
+    interval = spread(Interval(row["score"], row["low"], row["high"], 0, ""), decimals)
+    unit = "%" if row["unit"] == "%" else ""
+    measured = [part for part in (row["metric"].replace("_", " "), score, interval, unit) if part]
+    parts = [" ".join(measured), f"{count(row['tokens_per_second'])} tokens/s"]
+    if row["peak_memory_bytes"]:
+        parts.append(f"peak memory {size(row['peak_memory_bytes'])}")
+    return Spot(row["tokens_per_second"], row["score"], ", ".join(parts))
+
+
+def _told(frontier: list[dict[str, Any]], decimals: int) -> str:
+    """Say what the frontier consists of, from the best score to the highest speed."""
+    points = [f"{row['label']} ({_spot(row, decimals).text})" for row in frontier]
+    return f"Not beaten in both score and speed, by rising speed: {'; '.join(points)}."
 
 
 def _point(panel: Any, row: dict[str, Any], look: Look, greatest: Any) -> None:
@@ -133,36 +154,6 @@ def _point(panel: Any, row: dict[str, Any], look: Look, greatest: Any) -> None:
         alpha=0.9,
         zorder=3,
     )
-
-
-def _trivial_lines(panel: Any, task: TaskSummary, rows: list[dict[str, Any]]) -> None:
-    """Draw each score that needs no model; one so far off that it would flatten the panel is named at its edge."""
-    lowest, highest = min(row["low"] or row["score"] for row in rows), max(row["high"] or row["score"] for row in rows)
-    reach = FARTHEST * max(highest - lowest, 0.05 * abs(highest))
-    for name, value in task.trivial.items():
-        near = lowest - reach <= value <= highest + reach
-        if near:
-            panel.axhline(value, color=INK, linestyle="--", linewidth=0.9, alpha=0.65, zorder=0)
-        up = task.higher_is_better is not False
-        edge = 1.0 if (value > highest) == up else 0.0
-        side, align = (1.0, "right") if _leaves_room_right(rows, value) else (0.0, "left")
-        panel.annotate(
-            verbatim(name if near else f"{name}: {significant(value)}, off the axis"),
-            (side, value) if near else (side, edge),
-            xycoords=("axes fraction", "data" if near else "axes fraction"),
-            xytext=(3 if align == "left" else -3, 2 if near or not edge else -10),
-            textcoords="offset points",
-            ha=align,
-            fontsize="x-small",
-            color=INK,
-        )
-
-
-def _leaves_room_right(rows: list[dict[str, Any]], value: float) -> bool:
-    """Whether the mark nearest to a line lies left of the middle, so that the line's name goes to the right."""
-    places = [math.log(row["tokens_per_second"]) for row in rows]
-    nearest = min(rows, key=lambda row: abs(row["score"] - value))
-    return 2 * math.log(nearest["tokens_per_second"]) < min(places) + max(places)
 
 
 def _key(greatest: Any) -> list[Any]:

@@ -1,0 +1,1 @@
+"""Figures of what trained models do inside."""
