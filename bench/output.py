@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from attention_arena.report.numbers import significant
+from attention_arena.report.wording.numbers import significant
 from bench.bars import Verdict
 from bench.contract import Finding
 from bench.rows import COLUMNS, Row

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attention_arena.report.figures import register_figures
-from attention_arena.report.page import write_report
-from attention_arena.report.results import load_results
+from attention_arena.report.page.report import write_report
+from attention_arena.report.reading.results import load_results
 from bench.report_study import Size, write_study
 
 STUDIES: Mapping[str, Size] = {

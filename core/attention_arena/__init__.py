@@ -11,7 +11,7 @@ from attention_arena.hooks import PLUGIN_API, hookimpl
 if TYPE_CHECKING:
     from attention_arena.api import Summary, run_study
     from attention_arena.layer import build_attention
-    from attention_arena.report.table import Results, load_results
+    from attention_arena.report.tables.frames import Results, load_results
 
 __all__ = [
     "PLUGIN_API",
@@ -26,8 +26,8 @@ __all__ = [
 
 # Imported at first use, so that the command line starts without torch and a worker without polars.
 _HOMES = {
-    "Results": "attention_arena.report.table",
-    "load_results": "attention_arena.report.table",
+    "Results": "attention_arena.report.tables.frames",
+    "load_results": "attention_arena.report.tables.frames",
     "Summary": "attention_arena.api",
     "build_attention": "attention_arena.layer",
     "run_study": "attention_arena.api",

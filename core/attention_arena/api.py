@@ -84,7 +84,7 @@ def run_study(
     attempted = [run for run in records if run not in before or retry]
     page = None
     if report:
-        from attention_arena.report.page import write_report
+        from attention_arena.report.page.report import write_report
 
         page = write_report(folder, list(catalogue.figures.values()))
     return Summary(folder, records, len(attempted), page)

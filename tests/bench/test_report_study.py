@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attention_arena.report.comparisons import compare_with_baseline
-from attention_arena.report.results import load_results
+from attention_arena.report.derived.comparisons import compare_with_baseline
+from attention_arena.report.reading.results import load_results
 from attention_arena.report.tables import report_tables
 from bench.report import report
 from bench.report_study import Size, write_study

@@ -202,4 +202,4 @@ def test_the_wheel_carries_packages_and_studies(tmp_path):
     assert {"attention_arena/studies/lra.yaml", "attention_arena/studies/smoke.yaml"} <= names
     assert "attention_arena_variants/softmax/attention.py" in names
     assert "attention_arena_tasks/listops/generate.py" in names
-    assert any(name.startswith("attention_arena/report/templates/") for name in names)
+    assert any(name.startswith("attention_arena/report/page/templates/") for name in names)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import attention_arena
-from attention_arena.report.contents import departures
+from attention_arena.report.page.contents import departures
 
 STUDY = """
 name: budgets

@@ -13,7 +13,7 @@ import pytest
 from attention_arena.report.figures.cost import TIME
 from attention_arena.report.figures.learning import LEARNING
 from attention_arena.report.figures.tradeoff import TRADEOFF
-from attention_arena.report.page import write_report
+from attention_arena.report.page.report import write_report
 from tests.core.report.conftest import HOSTILE, LANGUAGE_MODEL, LISTOPS, REFORMER, SOFTMAX, TRANSFORMER_XL, FakeStudy
 from tests.end_to_end.browser import axe, chromium, opened, requests, shown
 

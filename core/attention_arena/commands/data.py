@@ -283,7 +283,7 @@ def _options(data_set: DataSet) -> str:
 
 
 def _size(n_bytes: int) -> str:
-    from attention_arena.report.numbers import size
+    from attention_arena.report.wording.numbers import size
 
     return size(n_bytes)
 

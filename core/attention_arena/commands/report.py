@@ -22,7 +22,7 @@ def report(
     from attention_arena.catalogue import load_catalogue
     from attention_arena.errors import ConfigError
     from attention_arena.published import load_published
-    from attention_arena.report.page import write_report
+    from attention_arena.report.page.report import write_report
 
     if not any(path.rglob("study.json")):
         raise ConfigError(f"no results in {path}: expected a folder with study.json, as `arena run` writes it")

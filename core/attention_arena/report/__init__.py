@@ -1,1 +1,4 @@
-"""From a folder of records to tables, figures and a page; reads what a study wrote and nothing else."""
+"""The report: `reading` results, what is `derived`, its `wording`, `rows`, `tables`, `figures`, and the `page`.
+
+`compare` lays results side by side, `published` the numbers of the literature beside them.
+"""

@@ -16,7 +16,7 @@ import numpy
 import pytest
 
 from attention_arena.report.figures import register_figures
-from attention_arena.report.page import write_report
+from attention_arena.report.page.report import write_report
 from attention_arena.runs.record import CurvePoint, MeasurementRow, Record, RecordFile, StudyFile
 from tests.core.report.fake_predictions import UNTRAINED, predictions, score_of, time_ratio_rows
 from tests.core.report.language_model_rows import language_model_rows

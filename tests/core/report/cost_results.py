@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from attention_arena.report.results import (
+from attention_arena.report.reading.results import (
     BASELINE_COLUMNS,
     CURVE_COLUMNS,
     MEASUREMENT_COLUMNS,

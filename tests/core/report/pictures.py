@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
-from attention_arena.report.drawing import Drawing
+from attention_arena.report.page.drawing import Drawing
 
 
 def one_element(drawing: Drawing) -> str:

@@ -23,9 +23,9 @@ from attention_arena.report.compare.finding import (
 from attention_arena.report.compare.matching import Cell, Match, match, runs_folder
 from attention_arena.report.compare.scores import ScoreComparer
 from attention_arena.report.compare.sides import Side
-from attention_arena.report.naming import source_mark, task_labels
-from attention_arena.report.pairing import Scores
-from attention_arena.report.scores import ScoreReader
+from attention_arena.report.derived.pairing import Scores
+from attention_arena.report.derived.scores import ScoreReader
+from attention_arena.report.reading.naming import source_mark, task_labels
 
 COLUMNS: Mapping[str, Any] = {
     "first": pl.String,

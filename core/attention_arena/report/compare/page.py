@@ -12,7 +12,7 @@ from attention_arena.report.compare import words
 from attention_arena.report.compare.against import Against
 from attention_arena.report.compare.finding import WORST_FIRST
 from attention_arena.report.compare.sides import Side
-from attention_arena.report.environment import environment
+from attention_arena.report.page.environment import environment
 from attention_arena.runs.files import write_whole
 
 

@@ -12,8 +12,8 @@ from attention_arena.report.compare.finding import (
     Finding,
 )
 from attention_arena.report.compare.matching import Cell, Row
-from attention_arena.report.pairing import Pair, Scores
-from attention_arena.report.scores import ScoreReader
+from attention_arena.report.derived.pairing import Pair, Scores
+from attention_arena.report.derived.scores import ScoreReader
 from attention_arena.statistics import compare_unpaired, mean_interval
 
 FAILURES = ("failed", "diverged", "oom", "timeout", "unsupported")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from attention_arena.errors import ConfigError
-from attention_arena.report.contents import machines
-from attention_arena.report.folder import study_folders
-from attention_arena.report.progress import counts_in_words
-from attention_arena.report.results import Results, load_results
+from attention_arena.report.page.contents import machines
+from attention_arena.report.reading.folder import study_folders
+from attention_arena.report.reading.progress import counts_in_words
+from attention_arena.report.reading.results import Results, load_results
 
 
 @dataclass(frozen=True)

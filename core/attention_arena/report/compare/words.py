@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from attention_arena.report.compare.against import change_unit
 from attention_arena.report.compare.finding import Finding
-from attention_arena.report.numbers import count, decimals_for, fixed, significant, size
-from attention_arena.report.score_cells import difference, p_value
-from attention_arena.report.summary import Verdict
+from attention_arena.report.derived.summary import Verdict
+from attention_arena.report.rows.score_cells import difference, p_value
+from attention_arena.report.wording.numbers import count, decimals_for, fixed, significant, size
 
 
 def name_of(finding: Finding) -> str:

@@ -8,17 +8,17 @@ from typing import Any
 
 import polars as pl
 
-from attention_arena.report.costs import COLUMNS as POINT_COLUMNS
-from attention_arena.report.costs import COSTS, sequence_costs
+from attention_arena.report.derived.costs import COLUMNS as POINT_COLUMNS
+from attention_arena.report.derived.costs import COSTS, sequence_costs
+from attention_arena.report.derived.growth import Line, growth, lines
+from attention_arena.report.derived.summary import summarise
 from attention_arena.report.figures.curves import Curve, Manner, cross_key, draw_curves, reference_key, told
 from attention_arena.report.figures.figure import Figure
 from attention_arena.report.figures.marks import mark_panel
 from attention_arena.report.figures.scales import LINEAR, LOGARITHMIC, Scale
 from attention_arena.report.figures.style import add_legend, canvas, looks, verbatim
-from attention_arena.report.growth import Line, growth, lines
-from attention_arena.report.numbers import count, fixed, size, tick
-from attention_arena.report.results import Results
-from attention_arena.report.summary import summarise
+from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import count, fixed, size, tick
 from attention_arena.statistics import Point
 
 MOST_TASKS = 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import polars as pl
 
-    from attention_arena.report.results import Results
+    from attention_arena.report.reading.results import Results
 
 MORE = "More figures"
 DIAGNOSTICS = "Diagnostics"

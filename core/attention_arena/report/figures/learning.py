@@ -6,13 +6,13 @@ from typing import Any
 
 import polars as pl
 
+from attention_arena.report.derived.summary import TaskSummary, summarise
 from attention_arena.report.figures.figure import Figure
 from attention_arena.report.figures.marks import Spot, mark_panel, of_variant
 from attention_arena.report.figures.style import INK, Look, add_legend, canvas, looks, verbatim
-from attention_arena.report.naming import source_mark, task_labels
-from attention_arena.report.numbers import significant, tick
-from attention_arena.report.results import Results
-from attention_arena.report.summary import TaskSummary, summarise
+from attention_arena.report.reading.naming import source_mark, task_labels
+from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import significant, tick
 
 MAX_POINTS, MAX_SPOTS = 200, 50
 """Points of one line that are drawn, more of which cannot be told apart at this width, and those that can be read."""

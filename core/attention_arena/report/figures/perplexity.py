@@ -6,13 +6,13 @@ from typing import Any
 
 import polars as pl
 
+from attention_arena.report.derived.language_models import by_protocol, labelled
+from attention_arena.report.derived.summary import summarise
 from attention_arena.report.figures.figure import Figure
 from attention_arena.report.figures.marks import Spot, mark_panel, of_variant
 from attention_arena.report.figures.style import INK, Look, add_legend, canvas, log_ticks, looks, verbatim
-from attention_arena.report.language_models import by_protocol, labelled
-from attention_arena.report.numbers import significant, tick
-from attention_arena.report.results import Results
-from attention_arena.report.summary import summarise
+from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import significant, tick
 
 SECTION = "Language models"
 TITLES = {"loss_by_position": "loss by position", "loss_by_context": "loss by length of context"}

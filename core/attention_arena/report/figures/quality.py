@@ -7,13 +7,13 @@ from typing import Any
 
 import polars as pl
 
+from attention_arena.report.derived.summary import Summary, TaskSummary, summarise
 from attention_arena.report.figures.figure import Figure
 from attention_arena.report.figures.marks import Spot, mark_panel, of_variant
 from attention_arena.report.figures.style import INK, Look, add_legend, canvas, looks, verbatim
-from attention_arena.report.naming import source_mark
-from attention_arena.report.numbers import decimals_for, fixed, spread
-from attention_arena.report.results import Results
-from attention_arena.report.summary import Summary, TaskSummary, summarise
+from attention_arena.report.reading.naming import source_mark
+from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import decimals_for, fixed, spread
 
 ROW = 0.19
 """Inches of a variant's line."""

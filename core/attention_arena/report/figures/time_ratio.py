@@ -8,16 +8,16 @@ from typing import Any
 
 import polars as pl
 
-from attention_arena.report.break_even import Compared, comparisons, in_words, rivals
+from attention_arena.report.derived.break_even import Compared, comparisons, in_words, rivals
+from attention_arena.report.derived.summary import summarise
 from attention_arena.report.figures.cost import MOST_TASKS
 from attention_arena.report.figures.curves import Curve, Manner, cross_key, draw_curves, reference_key, told
 from attention_arena.report.figures.figure import Figure
 from attention_arena.report.figures.marks import Spot, mark_panel, of_variant
 from attention_arena.report.figures.scales import LINEAR, LOGARITHMIC, Scale
 from attention_arena.report.figures.style import INK, Look, add_legend, canvas, looks, verbatim
-from attention_arena.report.numbers import ratio, tick
-from attention_arena.report.results import Results
-from attention_arena.report.summary import summarise
+from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import ratio, tick
 from attention_arena.statistics import break_even
 
 COLUMNS = {

@@ -6,14 +6,14 @@ from typing import Any
 
 import polars as pl
 
+from attention_arena.report.derived.summary import TaskSummary, summarise
 from attention_arena.report.figures.figure import Figure
 from attention_arena.report.figures.marks import FRONTIER, Mark, Spot, mark_panel, of_variant, put_mark
 from attention_arena.report.figures.style import FAINT, INK, Look, add_legend, canvas, log_ticks, looks, verbatim
 from attention_arena.report.figures.trivial import trivial_lines
-from attention_arena.report.naming import source_mark
-from attention_arena.report.numbers import count, decimals_for, fixed, size, spread, tick
-from attention_arena.report.results import Results
-from attention_arena.report.summary import TaskSummary, summarise
+from attention_arena.report.reading.naming import source_mark
+from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import count, decimals_for, fixed, size, spread, tick
 from attention_arena.statistics import Interval
 
 LARGEST = 420.0

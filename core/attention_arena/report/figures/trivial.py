@@ -6,9 +6,9 @@ import math
 from textwrap import shorten
 from typing import Any
 
+from attention_arena.report.derived.summary import TaskSummary
 from attention_arena.report.figures.style import INK, verbatim
-from attention_arena.report.numbers import significant
-from attention_arena.report.summary import TaskSummary
+from attention_arena.report.wording.numbers import significant
 
 FARTHEST = 4.0
 """Spans of a panel's scores within which a score that needs no model is drawn as a line."""

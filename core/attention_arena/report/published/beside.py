@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 
 from attention_arena.published import METRICS
-from attention_arena.report.naming import task_labels
-from attention_arena.report.numbers import decimals_for, fixed, spread
-from attention_arena.report.results import Results
-from attention_arena.report.summary import Summaries, Summary, TaskSummary
+from attention_arena.report.derived.summary import Summaries, Summary, TaskSummary
+from attention_arena.report.reading.naming import task_labels
+from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import decimals_for, fixed, spread
 
 OURS = "ours"
 COSTS = [name for name, kind in METRICS.items() if kind.is_cost]

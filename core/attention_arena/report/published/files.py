@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
+from attention_arena.report.derived.summary import Summaries
 from attention_arena.report.published.beside import Entry, Published, PublishedTable, published_frame
-from attention_arena.report.results import Results
-from attention_arena.report.summary import Summaries
+from attention_arena.report.reading.results import Results
 from attention_arena.report.tables.markdown import escape
 from attention_arena.runs.files import write_whole
 

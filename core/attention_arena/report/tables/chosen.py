@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import polars as pl
 
-from attention_arena.report.answer import answer_table, cost_table, last_step_table
-from attention_arena.report.cells import Table
-from attention_arena.report.results import Results
-from attention_arena.report.summary import Summaries, summarise
+from attention_arena.report.derived.summary import Summaries, summarise
+from attention_arena.report.reading.results import Results
+from attention_arena.report.rows.answer import answer_table, cost_table, last_step_table
+from attention_arena.report.rows.cells import Table
 from attention_arena.report.tables.costs import break_even, capacity, exponents
 from attention_arena.report.tables.language_models import contexts, protocols
 from attention_arena.report.tables.runs import covered, departures, machines, sources, unfinished, unmeasured

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attention_arena.report.capacities import capacities
-from attention_arena.report.cells import Cell, Column, Row, Table
-from attention_arena.report.growth_tables import GrowthCell, GrowthTable, break_even_tables, exponent_tables
-from attention_arena.report.results import Results
+from attention_arena.report.derived.capacities import capacities
+from attention_arena.report.reading.results import Results
+from attention_arena.report.rows.cells import Cell, Column, Row, Table
+from attention_arena.report.rows.growth_tables import GrowthCell, GrowthTable, break_even_tables, exponent_tables
 from attention_arena.report.tables.text import text_table
 
 

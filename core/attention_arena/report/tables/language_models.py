@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from attention_arena.report.cells import Cell, Column, Row, Table
-from attention_arena.report.language_model_tables import language_models
-from attention_arena.report.language_models import by_protocol, effective_contexts
-from attention_arena.report.results import Results
+from attention_arena.report.derived.language_models import by_protocol, effective_contexts
+from attention_arena.report.reading.results import Results
+from attention_arena.report.rows.cells import Cell, Column, Row, Table
+from attention_arena.report.rows.language_model_tables import language_models
 
 
 def protocols(results: Results) -> Iterator[Table]:

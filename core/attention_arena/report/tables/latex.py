@@ -9,8 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 
-from attention_arena.report.cells import Cell, Column, Row, Table
-from attention_arena.report.comparisons import NO_DIFFERENCE
+from attention_arena.report.derived.comparisons import NO_DIFFERENCE
+from attention_arena.report.rows.cells import Cell, Column, Row, Table
 from attention_arena.report.tables.latex_letters import ACCENTS, LETTERS
 
 LONG = 40

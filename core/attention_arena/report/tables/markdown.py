@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import re
 
-from attention_arena.report.cells import Cell, Row, Table
-from attention_arena.report.comparisons import NO_DIFFERENCE
+from attention_arena.report.derived.comparisons import NO_DIFFERENCE
+from attention_arena.report.rows.cells import Cell, Row, Table
 
 MARKED = re.compile(r"[\\`*\[\]|$~]|(?<![^\W_])_|_(?![^\W_])|^[#+=-]|^\d+(?=[.)](?:\s|$))")
 """What Markdown would read as its own; an underscore inside a word, and a dash inside a line, it leaves alone."""

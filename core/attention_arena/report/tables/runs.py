@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from attention_arena.report import contents
-from attention_arena.report.cells import Cell, Column, Row, Table
-from attention_arena.report.coverage import Covered, coverage
-from attention_arena.report.results import Results
-from attention_arena.report.summary import Summaries
+from attention_arena.report.derived.coverage import Covered, coverage
+from attention_arena.report.derived.summary import Summaries
+from attention_arena.report.page import contents
+from attention_arena.report.reading.results import Results
+from attention_arena.report.rows.cells import Cell, Column, Row, Table
 from attention_arena.report.tables.text import text_table
 
 VARIANT = ("label", "variant")

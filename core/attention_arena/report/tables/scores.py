@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from attention_arena.report.cells import Cell, Column, Row, Table
-from attention_arena.report.score_cells import difference, p_value
-from attention_arena.report.summary import Summaries, Verdict
+from attention_arena.report.derived.summary import Summaries, Verdict
+from attention_arena.report.rows.cells import Cell, Column, Row, Table
+from attention_arena.report.rows.score_cells import difference, p_value
 
 
 def comparisons(summaries: Summaries) -> Table:

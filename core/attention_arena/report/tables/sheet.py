@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from attention_arena.report.cells import Cell, Row, Table
+from attention_arena.report.rows.cells import Cell, Row, Table
 
 SHOWN = ", as shown"
 """What follows the name of a column in that of the text beside it."""

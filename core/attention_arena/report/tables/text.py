@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attention_arena.report.cells import Cell, Column, Row, Table
+from attention_arena.report.rows.cells import Cell, Column, Row, Table
 
 
 def text_table(

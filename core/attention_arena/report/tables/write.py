@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from attention_arena.report.cells import Table
+from attention_arena.report.rows.cells import Table
 from attention_arena.report.tables.chosen import is_ours
 from attention_arena.report.tables.latex import latex
 from attention_arena.report.tables.markdown import markdown

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from attention_arena.report.cells import Cell, Column, Row, Table
+from attention_arena.report.rows.cells import Cell, Column, Row, Table
 from attention_arena.report.tables.latex import escape, latex
 
 DOCUMENT = r"\documentclass{article}\usepackage{booktabs}\begin{document}%s\end{document}"

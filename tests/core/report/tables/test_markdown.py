@@ -5,7 +5,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from attention_arena.report.cells import Cell, Column, Row, Table
+from attention_arena.report.rows.cells import Cell, Column, Row, Table
 from attention_arena.report.tables.markdown import markdown
 
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from attention_arena.report.cells import Cell, Column, Row, Table
+from attention_arena.report.rows.cells import Cell, Column, Row, Table
 from attention_arena.report.tables.sheet import csv, frame
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from attention_arena.report.answer import answer_table
-from attention_arena.report.cells import Cell, Column, Row, Table
-from attention_arena.report.comparisons import compare_with_baseline
-from attention_arena.report.page import write_report
-from attention_arena.report.results import load_results
-from attention_arena.report.summary import summarise
+from attention_arena.report.derived.comparisons import compare_with_baseline
+from attention_arena.report.derived.summary import summarise
+from attention_arena.report.page.report import write_report
+from attention_arena.report.reading.results import load_results
+from attention_arena.report.rows.answer import answer_table
+from attention_arena.report.rows.cells import Cell, Column, Row, Table
 from attention_arena.report.tables import report_tables, write_table_files
 from attention_arena.report.tables.chosen import NAMES, is_ours
 from attention_arena.report.tables.write import RENDERERS

@@ -7,13 +7,13 @@ from typing import Any
 
 import polars as pl
 
+from attention_arena.report.derived.summary import summarise
 from attention_arena.report.figures.diagnostics.panels import measured, small_panels
 from attention_arena.report.figures.figure import DIAGNOSTICS, Figure
 from attention_arena.report.figures.marks import Spot, mark_panel, of_variant
 from attention_arena.report.figures.style import FAINT, INK, Look, looks, verbatim
-from attention_arena.report.numbers import significant
-from attention_arena.report.results import Results
-from attention_arena.report.summary import summarise
+from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import significant
 
 COLUMNS = {
     "task": pl.String,

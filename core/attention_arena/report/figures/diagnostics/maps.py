@@ -10,12 +10,12 @@ import numpy
 import numpy.typing as npt
 import polars as pl
 
+from attention_arena.report.derived.summary import summarise
 from attention_arena.report.figures.diagnostics.panels import labelled, set_title, small_panels
 from attention_arena.report.figures.figure import DIAGNOSTICS, Figure
 from attention_arena.report.figures.marks import mark_panel
 from attention_arena.report.figures.style import FAINT, INK
-from attention_arena.report.results import Results
-from attention_arena.report.summary import summarise
+from attention_arena.report.reading.results import Results
 
 CELLS = 32
 """Cells of a drawn tile along either side; the run's own arrays have up to 64."""

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from attention_arena.report.figures.style import canvas, verbatim
-from attention_arena.report.naming import task_labels
-from attention_arena.report.results import Results
+from attention_arena.report.reading.naming import task_labels
+from attention_arena.report.reading.results import Results
 
 WIDE = 3
 """Small panels in a row."""

@@ -11,13 +11,13 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
+from attention_arena.report.derived.summary import summarise
 from attention_arena.report.figures.diagnostics.panels import labelled
 from attention_arena.report.figures.figure import DIAGNOSTICS, Figure
 from attention_arena.report.figures.marks import Spot, mark_panel, of_variant
 from attention_arena.report.figures.style import INK, MAX_COLUMNS, Look, add_legend, canvas, looks, verbatim
-from attention_arena.report.numbers import significant, tick
-from attention_arena.report.results import Results
-from attention_arena.report.summary import summarise
+from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import significant, tick
 
 MAX_TICKS = 9
 LineStyle = Literal["-", "--", ":", ""]

@@ -7,12 +7,12 @@ from typing import Any
 
 import polars as pl
 
+from attention_arena.report.derived.summary import summarise
 from attention_arena.report.figures.diagnostics.panels import measured, set_title, small_panels
 from attention_arena.report.figures.figure import DIAGNOSTICS, Figure
 from attention_arena.report.figures.marks import mark_panel
 from attention_arena.report.figures.style import INK
-from attention_arena.report.results import Results
-from attention_arena.report.summary import summarise
+from attention_arena.report.reading.results import Results
 
 COLUMNS = {
     "task": pl.String,

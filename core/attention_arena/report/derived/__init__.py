@@ -1,0 +1,1 @@
+"""What follows from results: summaries, comparisons, growth, break-even lengths; each a function of `Results`."""

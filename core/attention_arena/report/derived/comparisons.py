@@ -1,0 +1,124 @@
+"""Every variant against the baseline, example by example and seed by seed: a table with a verdict a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from attention_arena.report.derived.pairing import Pair, Scores, Told
+from attention_arena.report.reading.results import Results
+from attention_arena.statistics import LEVEL, holm
+
+BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
+
+COLUMNS: Mapping[str, Any] = {
+    "study": pl.String,
+    "profile": pl.String,
+    "task": pl.String,
+    "task_options": pl.String,
+    "label": pl.String,
+    "baseline": pl.String,
+    "metric": pl.String,
+    "unit": pl.String,
+    "n_seeds": pl.Int64,
+    "n_examples": pl.Int64,
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p": pl.Float64,
+    "p_adjusted": pl.Float64,
+    "verdict": pl.String,
+    "reason": pl.String,
+}
+MEANINGS: Mapping[str, str] = {
+    "study": "the study",
+    "profile": "its profile",
+    "task": "the task",
+    "task_options": "its options, JSON",
+    "label": "the variant",
+    "baseline": "the variant that it is compared with",
+    "metric": "what is compared: the task's first metric, on test, at the step with the best validation score",
+    "unit": "of difference, low and high: points (of percent), the metric's unit, or × for a ratio of perplexities",
+    "n_seeds": "seeds that both have, each paired with its own; 1: the row is about these two trained models alone",
+    "n_examples": "test examples, or rows of running text, that both were scored on",
+    "difference": "variant minus baseline, or the ratio of their perplexities",
+    "low": "lower end of its 95 % interval, not adjusted for the number of comparisons",
+    "high": "upper end",
+    "p": "two-sided p of no difference: exact McNemar for one seed's accuracy, else seeds and examples by their parts",
+    "p_adjusted": "p after Holm's correction over all rows of the study that have one",
+    "verdict": "better, worse or no difference shown, by p_adjusted at 5 %; null where it cannot be told",
+    "reason": "why there is no verdict, or what limits it; null otherwise",
+}
+
+
+def compare_with_baseline(results: Results) -> pl.DataFrame:
+    """Return a row for each variant but the baseline on each task of each study that has one; see `MEANINGS`.
+
+    Reads each run's predictions once, and holds those of one task's baseline and one variant at a time.
+    """
+    frames = [pl.DataFrame(schema=COLUMNS)]
+    for study in results.studies:
+        part = results.of(study)
+        folder = part.folders.get((study.study, study.profile))
+        if folder is not None:
+            frames.append(pl.DataFrame(_adjusted(list(_rows(part.runs, folder / "runs"))), COLUMNS))
+    return pl.concat(frames)
+
+
+def _rows(runs: pl.DataFrame, folder: Path) -> Iterator[dict[str, Any]]:
+    for _, of_task in runs.group_by("task", "task_options", maintain_order=True):
+        rows = of_task.to_dicts()
+        base = [row for row in rows if row["baseline"]]
+        scores = Scores(folder)
+        theirs = _by_seed(base)
+        for label in dict.fromkeys(row["label"] for row in rows if not row["baseline"]):
+            mine = [row for row in rows if row["label"] == label]
+            if base:
+                yield _row(mine, base, scores.compare(Pair(_by_seed(mine), theirs, len(mine))))
+
+
+def _by_seed(rows: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    return {row["seed"]: row for row in rows if row["status"] == "done" and row["value"] is not None}
+
+
+def _row(mine: list[dict[str, Any]], base: list[dict[str, Any]], told: Told) -> dict[str, Any]:
+    first = next((row for row in mine if row["metric"] is not None), mine[0])
+    found = told.comparison
+    return {
+        **{key: first[key] for key in ("study", "profile", "task", "task_options", "label", "metric")},
+        "baseline": base[0]["label"],
+        "unit": _unit(first["metric"], first["unit"]),
+        "n_seeds": found.n_seeds if found else 0,
+        "n_examples": found.n_examples if found else None,
+        **{key: getattr(found, key, None) for key in ("difference", "low", "high", "p")},
+        "reason": told.reason,
+        "higher_is_better": first["higher_is_better"],
+    }
+
+
+def _unit(metric: str | None, unit: str | None) -> str | None:
+    if metric is not None and metric.endswith("perplexity"):
+        return "×"
+    return "points" if unit == "%" else unit
+
+
+def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with Holm's p over all of them, and the verdict that follows from it."""
+    tested = [row for row in rows if row["p"] is not None]
+    adjusted = dict(zip(map(id, tested), holm([row["p"] for row in tested]), strict=True))
+    finished = []
+    for row in rows:
+        p = adjusted.get(id(row))
+        up = row.pop("higher_is_better")
+        finished.append(row | {"p_adjusted": p, "verdict": None if p is None else _verdict(row, p, up)})
+    return finished
+
+
+def _verdict(row: Mapping[str, Any], p_adjusted: float, higher_is_better: bool) -> str:
+    if p_adjusted >= 1 - LEVEL:
+        return NO_DIFFERENCE
+    equal = 1.0 if row["unit"] == "×" else 0.0
+    return BETTER if (row["difference"] > equal) == higher_is_better else WORSE

@@ -1,0 +1,1 @@
+"""The page: pictures taken apart, sections, scripts, the index."""

@@ -1,0 +1,1 @@
+"""Results as they were written, read into frames."""

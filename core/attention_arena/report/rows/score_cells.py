@@ -1,0 +1,137 @@
+"""The cells of scores: with their interval, the verdict against the baseline, and what needs no model beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attention_arena.report.derived.averages import Average
+from attention_arena.report.derived.summary import Summaries, Summary, TaskSummary, Verdict
+from attention_arena.report.rows.cells import NOT_PLANNED, Cell, Row, reason
+from attention_arena.report.wording.numbers import decimals_for, fixed, significant, spread
+from attention_arena.statistics import Interval
+
+MARKS = "†‡§¶"
+
+
+def score_cells(summaries: Summaries, task: TaskSummary, marks: Mapping[str, str]) -> dict[str, Cell]:
+    """Return every variant's score at the best validation step on a task, by label."""
+    cells = summaries.of_task(task)
+    decimals = _decimals([cell.score for cell in cells], task)
+    best = summaries.best(task)
+    shown = {cell.label: _score(cell, task, best, decimals, marks) for cell in cells}
+    return {label: shown.get(label, NOT_PLANNED) for label in summaries.labels}
+
+
+def last_step_cells(summaries: Summaries, task: TaskSummary) -> dict[str, Cell]:
+    """Return every variant's score at the last step on a task, by label."""
+    cells = summaries.of_task(task)
+    decimals = _decimals([cell.score_last for cell in cells], task)
+    shown = {cell.label: _plain(cell.score_last, decimals) or reason(cell.reasons) for cell in cells}
+    return {label: shown.get(label, NOT_PLANNED) for label in summaries.labels}
+
+
+def average_cells(average: Average) -> dict[str, Cell]:
+    """Return every variant's average, by label; `n/a` with the reason where there is none."""
+    cells = {label: Cell("n/a", note=why, detail=why) for label, why in average.missing.items()}
+    for label, score in average.scores.items():
+        cells[label] = _plain(score, 1) or cells[label]
+    return cells
+
+
+def trivial_rows(tasks: Sequence[TaskSummary], n_others: int) -> list[Row]:
+    """Return a row for each score that needs no model, the weakest first; `n_others` columns follow the tasks'."""
+    rows = []
+    for name in dict.fromkeys(name for task in tasks for name in task.trivial):
+        cells = []
+        for task in tasks:
+            value = task.trivial.get(name)
+            decimals = decimals_for(list(task.trivial.values()), task.unit == "%")
+            cells.append(Cell("") if value is None else Cell(fixed(value, decimals), value=value))
+        rows.append(Row(name, cells + [Cell("")] * n_others, trivial=True))
+    return rows
+
+
+def trivial_marks(tasks: Sequence[TaskSummary]) -> dict[str, str]:
+    """Return a footnote mark for each score that needs no model: †, ‡, §, ¶, then each twice, and so on."""
+    names = dict.fromkeys(name for task in tasks for name in task.trivial)
+    return {name: MARKS[index % len(MARKS)] * (index // len(MARKS) + 1) for index, name in enumerate(names)}
+
+
+def basis(interval: Interval) -> str:
+    """Return what a score's interval rests on, in words."""
+    if interval.basis == "seeds and examples":
+        return f"95 % interval from {interval.n} seeds and their test examples"
+    if interval.basis == "seeds":
+        return f"95 % t interval of the mean over {interval.n} seeds, blind to the choice of test examples"
+    if interval.basis == "examples":
+        return f"one seed; 95 % interval from {interval.n:,} test examples, blind to the spread between seeds"
+    return "one seed, no interval"
+
+
+def told(verdict: Verdict, baseline: str | None) -> str:
+    """Return a verdict at length: the difference, its interval, p, and what limits it."""
+    if verdict.word is None or verdict.difference is None:
+        return f"not compared with {baseline}: {verdict.reason}"
+    parts = [f"{verdict.word}, against {baseline}: {difference(verdict)}", f"adjusted p {p_value(verdict.p_adjusted)}"]
+    return "; ".join(parts + ([verdict.reason] if verdict.reason else []))
+
+
+def difference(verdict: Verdict) -> str:
+    """Return the difference with its interval and unit: `+1.20 points [0.30, 2.10]`."""
+    if verdict.difference is None or verdict.low is None or verdict.high is None:
+        return ""
+    if verdict.unit == "×":
+        return f"{significant(verdict.difference)}× [{significant(verdict.low)}, {significant(verdict.high)}]"
+    decimals = 1 if verdict.unit == "points" else 3
+    sign = "+" if round(verdict.difference, decimals) > 0 else ""
+    ends = f"[{fixed(verdict.low, decimals)}, {fixed(verdict.high, decimals)}]"
+    return f"{sign}{fixed(verdict.difference, decimals)} {verdict.unit or ''} {ends}".replace("  ", " ")
+
+
+def p_value(p: float | None) -> str:
+    """Return p as papers write it: two digits, or a bound."""
+    if p is None:
+        return ""
+    return "< 0.0001" if p < 1e-4 else significant(p, 2)
+
+
+def _decimals(scores: Sequence[Interval | None], task: TaskSummary) -> int:
+    values = [score.value for score in scores if score is not None]
+    return decimals_for(values + list(task.trivial.values()), task.unit == "%")
+
+
+def _plain(score: Interval | None, decimals: int) -> Cell | None:
+    if score is None:
+        return None
+    return Cell(fixed(score.value, decimals), note=spread(score, decimals), value=score.value)
+
+
+def _score(cell: Summary, task: TaskSummary, best: Summary | None, decimals: int, marks: Mapping[str, str]) -> Cell:
+    if cell.score is None:
+        return reason(cell.reasons)
+    unbeaten = task.unbeaten(cell.score)
+    details = [basis(cell.score), *(f"{status}: {detail}" for status, detail in cell.reasons.items())]
+    if cell.verdict is not None:
+        details.append(told(cell.verdict, "the baseline"))
+    return Cell(
+        fixed(cell.score.value, decimals),
+        note=", ".join(part for part in (spread(cell.score, decimals), _coverage(cell)) if part),
+        detail="; ".join(details),
+        value=cell.score.value,
+        best=best is not None and best.label == cell.label,
+        verdict=(cell.verdict.word or "") if cell.verdict else "",
+        flag=_chance(cell),
+        mark=marks[unbeaten[0]] if unbeaten and not cell.n_at_chance else "",
+    )
+
+
+def _chance(cell: Summary) -> str:
+    if not cell.n_at_chance:
+        return ""
+    if cell.n_at_chance == cell.n_scored:
+        return "at chance"
+    return f"{cell.n_at_chance} of {cell.n_scored} seeds at chance"
+
+
+def _coverage(cell: Summary) -> str:
+    return f"{cell.n_scored} of {cell.n_runs} seeds ({', '.join(cell.reasons)})" if cell.reasons else ""

@@ -1,0 +1,77 @@
+"""What variants cost against the baseline, in words."""
+
+from __future__ import annotations
+
+from attention_arena.report.derived.summary import Summaries, Summary
+from attention_arena.report.derived.time_ratios import PHASES, TimeRatio
+from attention_arena.report.rows.cost_cells import bracketed
+from attention_arena.report.wording.numbers import ratio
+
+ACTS = {"training": "a training step", "inference": "inference"}
+
+
+def time_beside(summaries: Summaries, cell: Summary) -> str:
+    """Return what follows a score: the time of training to the baseline's; nothing for the baseline itself."""
+    if cell.baseline:
+        return ""
+    timed = summaries.time_ratio(cell.label, "training", cell.task)
+    if timed is not None:
+        return f", at {_told(timed)} the training time of {summaries.baseline} at {timed.length:,} tokens"
+    speed = summaries.speed_ratio(cell.label, cell.task)
+    return "" if speed is None else f", at {ratio(speed)} the training throughput of {summaries.baseline}"
+
+
+def speeds_in_words(summaries: Summaries) -> str:
+    """Return a sentence on the time of training over all tasks: by turns where measured, else by throughput."""
+    sentence = _at_length(summaries, "training", longest=True)
+    if sentence:
+        return sentence
+    others = [label for label in summaries.labels if label != summaries.baseline]
+    speeds = {label: speed for label in others if (speed := summaries.speed_ratio(label)) is not None}
+    if not speeds:
+        return ""
+    slow, fast = min(speeds, key=lambda label: speeds[label]), max(speeds, key=lambda label: speeds[label])
+    if slow == fast:
+        return f"{fast} trains at {ratio(speeds[fast])} the throughput of {summaries.baseline}."
+    return (
+        f"Against {summaries.baseline}, training throughput runs from {ratio(speeds[slow])} ({slow}) "
+        f"to {ratio(speeds[fast])} ({fast})."
+    )
+
+
+def costs_in_words(summaries: Summaries) -> list[str]:
+    """Return the headline of a study that trains nothing: time to the baseline's, at the longest length, by phase."""
+    sentences = [_at_length(summaries, phase, longest=True) for phase in PHASES]
+    found = [sentence for sentence in sentences if sentence]
+    return found or ["This study trains nothing, and times no variant against a baseline; its costs are below."]
+
+
+def _at_length(summaries: Summaries, phase: str, longest: bool) -> str:
+    models = [label for label in summaries.labels if label not in summaries.references]
+    found = [each for label in models if (each := summaries.time_ratio(label, phase, longest=longest))]
+    if not found:
+        return ""
+    length = max(each.length for each in found)
+    there = sorted((each for each in found if each.length == length), key=lambda each: each.value)
+    least, most = there[0], there[-1]
+    opening = f"At {length:,} tokens, {ACTS[phase]} takes "
+    if least is most:
+        return f"{opening}{least.label} {_told(least)} the time of {summaries.baseline}."
+    sentence = (
+        f"{opening}from {_told(least)} ({least.label}) to {_told(most)} ({most.label}) the time of {summaries.baseline}"
+    )
+    return f"{sentence}; {_tally(there)}."
+
+
+def _tally(ratios: list[TimeRatio]) -> str:
+    """Say how many of the ratios are shown to lie below 1 or above it."""
+    faster = sum(each.high is not None and each.high < 1 for each in ratios)
+    slower = sum(each.low is not None and each.low > 1 for each in ratios)
+    parts = [f"{n} of {len(ratios)} {word}" for n, word in ((faster, "faster"), (slower, "slower")) if n]
+    if faster + slower < len(ratios):
+        parts.append(f"no difference shown for {len(ratios) - faster - slower}")
+    return ", ".join(parts)
+
+
+def _told(timed: TimeRatio) -> str:
+    return " ".join(part for part in (ratio(timed.value), bracketed(timed)) if part)
