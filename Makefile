@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RESULTS ?= results
+# Runs of studies/lra.yaml at a time. They share the cores, so set it to 1 where times matter more than waiting.
+WORKERS ?= 2
 PEERS ?= .venv-peers
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PIP := $(VENV)/bin/python $(INSTALL)
@@ -14,7 +16,7 @@ PIP := $(VENV)/bin/python $(INSTALL)
 .DEFAULT_GOAL := lra
 
 lra: $(VENV)/.run
-	$(VENV)/bin/arena run studies/lra.yaml --results $(RESULTS)
+	$(VENV)/bin/arena run studies/lra.yaml --results $(RESULTS) --workers $(WORKERS)
 
 smoke: $(VENV)/.run
 	$(VENV)/bin/arena run studies/smoke.yaml --results $(RESULTS)
