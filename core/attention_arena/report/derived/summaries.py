@@ -78,6 +78,16 @@ class Summaries:
         """The label of the variant that others are compared with."""
         return next((cell.label for cell in self.cells.values() if cell.baseline), None)
 
+    @property
+    def said_baseline(self) -> str:
+        """The baseline's name in sentences."""
+        return "the baseline" if self.baseline is None else self.said(self.baseline)
+
+    def said(self, label: str) -> str:
+        """Return what a sentence calls a variant: its label without options, where no other one is called so."""
+        brief = label.partition(" (")[0]
+        return brief if sum(each.partition(" (")[0] == brief for each in self.labels) == 1 else label
+
     def of_label(self, label: str) -> list[Summary]:
         """Return a variant's summaries, task by task."""
         return [self.cells[label, task.label] for task in self.tasks if (label, task.label) in self.cells]

@@ -16,9 +16,9 @@ def time_beside(summaries: Summaries, cell: Summary) -> str:
         return ""
     timed = summaries.time_ratio(cell.label, "training", cell.task)
     if timed is not None:
-        return f", at {_told(timed)} the training time of {summaries.baseline} at {timed.length:,} tokens"
+        return f", at {_told(timed)} the training time of {summaries.said_baseline} at {timed.length:,} tokens"
     speed = summaries.speed_ratio(cell.label, cell.task)
-    return "" if speed is None else f", at {ratio(speed)} the training throughput of {summaries.baseline}"
+    return "" if speed is None else f", at {ratio(speed)} the training throughput of {summaries.said_baseline}"
 
 
 def speeds_in_words(summaries: Summaries) -> str:
@@ -32,10 +32,10 @@ def speeds_in_words(summaries: Summaries) -> str:
         return ""
     slow, fast = min(speeds, key=lambda label: speeds[label]), max(speeds, key=lambda label: speeds[label])
     if slow == fast:
-        return f"{fast} trains at {ratio(speeds[fast])} the throughput of {summaries.baseline}."
+        return f"{summaries.said(fast)} trains at {ratio(speeds[fast])} the throughput of {summaries.said_baseline}."
     return (
-        f"Against {summaries.baseline}, training throughput runs from {ratio(speeds[slow])} ({slow}) "
-        f"to {ratio(speeds[fast])} ({fast})."
+        f"Against {summaries.said_baseline}, training throughput runs from "
+        f"{ratio(speeds[slow])} ({summaries.said(slow)}) to {ratio(speeds[fast])} ({summaries.said(fast)})."
     )
 
 
@@ -56,9 +56,10 @@ def _at_length(summaries: Summaries, phase: str, longest: bool) -> str:
     least, most = there[0], there[-1]
     opening = f"At {length:,} tokens, {ACTS[phase]} takes "
     if least is most:
-        return f"{opening}{least.label} {_told(least)} the time of {summaries.baseline}."
+        return f"{opening}{summaries.said(least.label)} {_told(least)} the time of {summaries.said_baseline}."
     sentence = (
-        f"{opening}from {_told(least)} ({least.label}) to {_told(most)} ({most.label}) the time of {summaries.baseline}"
+        f"{opening}from {_told(least)} ({summaries.said(least.label)}) to {_told(most)} "
+        f"({summaries.said(most.label)}) the time of {summaries.said_baseline}"
     )
     return f"{sentence}; {_tally(there)}."
 

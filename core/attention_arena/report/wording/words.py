@@ -22,7 +22,7 @@ def answer_in_words(summaries: Summaries) -> str:
     if len(decided) <= 2:
         sentences = [_sentence(summaries, task, best) for task, best in decided]
     else:
-        sentences = [_who_leads(decided), _verdicts(summaries), speeds_in_words(summaries)]
+        sentences = [_who_leads(summaries, decided), _verdicts(summaries), speeds_in_words(summaries)]
     return " ".join(part for part in (*sentences, _progress(summaries)) if part)
 
 
@@ -34,7 +34,7 @@ def _sentence(summaries: Summaries, task: TaskSummary, best: Summary) -> str:
     parts = [(task.metric or "").replace("_", " "), fixed(best.score.value, decimals)]
     parts += [part for part in (spread(best.score, decimals), "%" if task.unit == "%" else "") if part]
     verb = "scores best" if len(scored) > 1 else "is the only variant with a score"
-    sentence = f"On {task.heading}, {best.label} {verb}: {' '.join(parts)}"
+    sentence = f"On {task.heading}, {summaries.said(best.label)} {verb}: {' '.join(parts)}"
     unbeaten = task.unbeaten(best.score)
     doubt = f" — not shown to beat “{unbeaten[0]}”, which needs no model" if unbeaten else ""
     return sentence + _against(summaries, task, best) + time_beside(summaries, best) + doubt + "."
@@ -47,18 +47,18 @@ def _against(summaries: Summaries, task: TaskSummary, best: Summary) -> str:
     if best.verdict is None:
         return ""
     if best.verdict.word is None:
-        return f", not compared with {summaries.baseline}"
+        return f", not compared with {summaries.said_baseline}"
     scope = " for this seed" if best.verdict.n_seeds == 1 else ""
     if best.verdict.word == NO_DIFFERENCE:
-        return f", no difference from {summaries.baseline} shown{scope}"
-    return f", {best.verdict.word} than {summaries.baseline}{scope}"
+        return f", no difference from {summaries.said_baseline} shown{scope}"
+    return f", {best.verdict.word} than {summaries.said_baseline}{scope}"
 
 
 def _others(summaries: Summaries, task: TaskSummary) -> str:
     cells = [cell for cell in summaries.of_task(task) if cell.verdict is not None and cell.verdict.word is not None]
     if not cells:
         return ""
-    worse = [cell.label for cell in cells if cell.verdict and cell.verdict.word == WORSE]
+    worse = [summaries.said(cell.label) for cell in cells if cell.verdict and cell.verdict.word == WORSE]
     if not worse:
         return "; no other one is shown to be worse"
     return f"; {listed(worse) if len(worse) <= 3 else f'{len(worse)} of {len(cells)} others'} " + (
@@ -66,10 +66,10 @@ def _others(summaries: Summaries, task: TaskSummary) -> str:
     )
 
 
-def _who_leads(decided: Sequence[tuple[TaskSummary, Summary]]) -> str:
+def _who_leads(summaries: Summaries, decided: Sequence[tuple[TaskSummary, Summary]]) -> str:
     led: dict[str, list[str]] = {}
     for task, best in decided:
-        led.setdefault(best.label, []).append(task.heading)
+        led.setdefault(summaries.said(best.label), []).append(task.heading)
     sentence = "; ".join(f"{label} scores best on {listed(tasks)}" for label, tasks in led.items())
     lost = [task.heading for task, best in decided if best.score and task.unbeaten(best.score)]
     if not lost:
@@ -86,14 +86,14 @@ def _verdicts(summaries: Summaries) -> str:
         words = [cell.verdict.word for cell in summaries.of_label(label) if cell.verdict and cell.verdict.word]
         if words:
             counts = (words.count(BETTER), words.count(WORSE), words.count(NO_DIFFERENCE))
-            groups.setdefault(counts, []).append(label)
+            groups.setdefault(counts, []).append(summaries.said(label))
     if not groups:
         return ""
     ordered = sorted(groups.items(), key=lambda item: (-item[0][0], item[0][1]))
     parts = [_tally(labels, *counts) for counts, labels in ordered[:MOST_GROUPS]]
     more = "; the table has the others" if len(ordered) > MOST_GROUPS else ""
     scope = ", for these trained models of one seed," if most_seeds == 1 else ","
-    return f"Against {summaries.baseline}{scope} {'; '.join(parts)}{more}."
+    return f"Against {summaries.said_baseline}{scope} {'; '.join(parts)}{more}."
 
 
 def _tally(labels: Sequence[str], better: int, worse: int, neither: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from attention_arena.report.derived.comparisons import compare_with_baseline
+from attention_arena.report.derived.summaries import Summaries
 from attention_arena.report.derived.summary import summarise
 from attention_arena.report.reading.results import load_results
 from attention_arena.report.wording.words import answer_in_words
@@ -18,7 +19,7 @@ def _words(study: Any, tmp_path: Path) -> str:
 
 def test_the_words_name_the_best_its_score_its_verdict_and_its_speed(tmp_path: Path, fakes: Any) -> None:
     words = _words(fakes.FakeStudy(seeds=range(5), examples=2000), tmp_path)
-    label = fakes.TRANSFORMER_XL.label
+    label = fakes.TRANSFORMER_XL.name
     assert words.startswith(f"On listops (generated), {label} scores best: accuracy ")
     assert "better than softmax, at 0.775× the training throughput of softmax" in words
     assert f"On language_model (stand-in), {label} scores best: bits per byte 2.1" in words
@@ -26,8 +27,7 @@ def test_the_words_name_the_best_its_score_its_verdict_and_its_speed(tmp_path: P
 
 
 def test_time_by_turns_is_preferred_to_throughput_of_separate_runs(tmp_path: Path, fakes: Any) -> None:
-    label = fakes.TRANSFORMER_XL.label
-    words = _words(fakes.FakeStudy(tasks=[fakes.LISTOPS], time_ratios={label: 2.0}), tmp_path)
+    words = _words(fakes.FakeStudy(tasks=[fakes.LISTOPS], time_ratios={fakes.TRANSFORMER_XL.label: 2.0}), tmp_path)
     assert "at 0.500× [0.476, 0.525] the training time of softmax at 4,096 tokens" in words
     assert "throughput" not in words
 
@@ -66,8 +66,8 @@ def test_many_tasks_are_told_by_counts_of_verdicts(tmp_path: Path, fakes: Any) -
     assert (
         "scores best on task0 (generated), task1 (generated), task2 (generated), task3 (generated) and task4" in words
     )
-    assert f"Against softmax, {fakes.TRANSFORMER_XL.label} is better on 5 of 5 tasks; one and two are worse on" in words
-    assert f"from 0.550× (one) to 0.775× ({fakes.TRANSFORMER_XL.label})" in words
+    assert f"Against softmax, {fakes.TRANSFORMER_XL.name} is better on 5 of 5 tasks; one and two are worse on" in words
+    assert f"from 0.550× (one) to 0.775× ({fakes.TRANSFORMER_XL.name})" in words
     assert words.replace("0.", "0,").count(". ") <= 2
 
 
@@ -87,7 +87,7 @@ def test_the_words_claim_nothing_where_nothing_was_done(tmp_path: Path, fakes: A
 def test_a_study_that_trains_nothing_opens_with_time(tmp_path: Path, fakes: Any) -> None:
     study = fakes.untrained(time_ratios={fakes.TRANSFORMER_XL.label: 2.0, fakes.REFORMER.label: 8.0})
     words = _words(study, tmp_path)
-    xl, reformer = fakes.TRANSFORMER_XL.label, fakes.REFORMER.label
+    xl, reformer = fakes.TRANSFORMER_XL.name, fakes.REFORMER.name
     assert words == (
         f"At 4,096 tokens, a training step takes from 0.500× [0.476, 0.525] ({xl}) to 2.00× [1.90, 2.10] ({reformer}) "
         "the time of softmax; 1 of 2 faster, 1 of 2 slower. "
@@ -98,3 +98,14 @@ def test_a_study_that_trains_nothing_opens_with_time(tmp_path: Path, fakes: Any)
 
 def test_a_study_that_times_nothing_claims_nothing(tmp_path: Path, fakes: Any) -> None:
     assert _words(fakes.untrained(), tmp_path).startswith("This study trains nothing, and times no variant")
+
+
+def test_options_are_said_only_where_they_tell_two_variants_apart() -> None:
+    def summaries(*labels: str) -> Summaries:
+        return Summaries([], labels, {}, [], frozenset(), trains=True)
+
+    one = summaries("softmax", "reformer (n_hashes=1)")
+    assert one.said("reformer (n_hashes=1)") == "reformer"
+    two = summaries("softmax", "reformer (n_hashes=1)", "reformer (n_hashes=4)")
+    assert two.said("reformer (n_hashes=1)") == "reformer (n_hashes=1)"
+    assert two.said("softmax") == "softmax"
