@@ -30,7 +30,7 @@ def answer_table(summaries: Summaries) -> Table:
     if not summaries.trains:
         rows = _rows(summaries, [{label: column.cell(label) for label in summaries.labels} for column in costs])
         return Table(columns, rows, 0, notes_of(rows, summaries, {}, []))
-    marks = trivial_marks(summaries.tasks)
+    marks = trivial_marks(summaries)
     means = averages(summaries)
     by_column: list[Mapping[str, Cell]] = [score_cells(summaries, task, marks) for task in summaries.tasks]
     by_column += [average_cells(mean) for mean in means]

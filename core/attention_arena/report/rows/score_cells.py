@@ -10,7 +10,7 @@ from attention_arena.report.rows.cells import NOT_PLANNED, Cell, Row, reason
 from attention_arena.report.wording.numbers import decimals_for, fixed, significant, spread
 from attention_arena.statistics import Interval
 
-MARKS = "†‡§¶"
+MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
 
 
 def score_cells(summaries: Summaries, task: TaskSummary, marks: Mapping[str, str]) -> dict[str, Cell]:
@@ -51,10 +51,20 @@ def trivial_rows(tasks: Sequence[TaskSummary], n_others: int) -> list[Row]:
     return rows
 
 
-def trivial_marks(tasks: Sequence[TaskSummary]) -> dict[str, str]:
-    """Return a footnote mark for each score that needs no model: †, ‡, §, ¶, then each twice, and so on."""
-    names = dict.fromkeys(name for task in tasks for name in task.trivial)
+def trivial_marks(summaries: Summaries) -> dict[str, str]:
+    """Return a footnote letter for each score that needs no model and that some variant is not shown to beat."""
+    names: dict[str, None] = {}
+    for task in summaries.tasks:
+        for cell in summaries.of_task(task):
+            names.update(dict.fromkeys(_marked(cell, task)))
     return {name: MARKS[index % len(MARKS)] * (index // len(MARKS) + 1) for index, name in enumerate(names)}
+
+
+def _marked(cell: Summary, task: TaskSummary) -> list[str]:
+    """Return the weakest score that a variant is not shown to beat; none at chance, which is said in words."""
+    if cell.score is None or cell.n_at_chance:
+        return []
+    return task.unbeaten(cell.score)[:1]
 
 
 def basis(interval: Interval) -> str:
@@ -109,7 +119,6 @@ def _plain(score: Interval | None, decimals: int) -> Cell | None:
 def _score(cell: Summary, task: TaskSummary, best: Summary | None, decimals: int, marks: Mapping[str, str]) -> Cell:
     if cell.score is None:
         return reason(cell.reasons)
-    unbeaten = task.unbeaten(cell.score)
     details = [basis(cell.score), *(f"{status}: {detail}" for status, detail in cell.reasons.items())]
     if cell.verdict is not None:
         details.append(told(cell.verdict, "the baseline"))
@@ -121,7 +130,7 @@ def _score(cell: Summary, task: TaskSummary, best: Summary | None, decimals: int
         best=best is not None and best.label == cell.label,
         verdict=(cell.verdict.word or "") if cell.verdict else "",
         flag=_chance(cell),
-        mark=marks[unbeaten[0]] if unbeaten and not cell.n_at_chance else "",
+        mark="".join(marks[name] for name in _marked(cell, task)),
     )
 
 

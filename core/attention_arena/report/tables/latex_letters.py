@@ -43,6 +43,10 @@ TEXT = {
     "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}", "“": "``", "”": "''", "‘": "`", "’": "'", "–": "--", "—": "---",
     "…": r"\dots{}", "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}",
 }  # fmt: skip
+RAISED = {
+    raised: rf"\textsuperscript{{{letter}}}"
+    for raised, letter in zip("ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", "abcdefghijklmnoprstuvwxyz", strict=True)
+}
 SIGNS = {
     "±": r"\pm", "×": r"\times", "÷": r"\div", "−": "-", "≤": r"\le", "≥": r"\ge", "≈": r"\approx", "∼": r"\sim",
     "↑": r"\uparrow", "↓": r"\downarrow", "→": r"\rightarrow", "·": r"\cdot", "°": r"^\circ", "∞": r"\infty",
@@ -58,6 +62,7 @@ GREEK = {
 LETTERS: Mapping[str, str] = {
     **OWN,
     **TEXT,
+    **RAISED,
     **{sign: f"${command}$" for sign, command in SIGNS.items()},
     **{letter: rf"$\{name}$" for letter, name in GREEK.items()},
 }

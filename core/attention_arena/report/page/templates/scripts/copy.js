@@ -7,6 +7,10 @@ const LATEX = {
   "∼": "$\\sim$", "†": "\\dag{}", "‡": "\\ddag{}", "§": "\\S{}", "¶": "\\P{}", "µ": "$\\mu$", "·": "$\\cdot$", "…": "\\ldots{}",
   "“": "``", "”": "''", "’": "'", "–": "--", "—": "---",
 };
+// Footnote letters.
+[..."ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"].forEach((raised, place) => {
+  LATEX[raised] = `\\textsuperscript{${"abcdefghijklmnoprstuvwxyz"[place]}}`;
+});
 
 function isShown(element) {
   return !element.classList.contains("off") && !element.classList.contains("filtered");
