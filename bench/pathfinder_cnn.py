@@ -102,11 +102,12 @@ def train(model: nn.Module, seconds: float, n_images: int) -> None:
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.02)
     start, step = time.monotonic(), 0
     for difficulty, distractors in STAGES:
-        images, labels = generated(difficulty, 0, n_images, distractors)
+        n_drawn = n_images if difficulty == HARDEST else n_images // 3
+        images, labels = generated(difficulty, 0, n_drawn, distractors)
         running = 0.5
         while (spent := time.monotonic() - start) < seconds and (running < LEARNED or difficulty == HARDEST):
-            rows = torch.randint(n_images, (64,), generator=generator)
-            batch = turned(as_tensor(images[rows.numpy()]), generator)
+            rows = torch.randint(n_drawn, (64,), generator=generator)
+            batch = turned(as_tensor(images[rows.numpy()]), generator).to(memory_format=torch.channels_last)
             targets = torch.from_numpy(labels[rows.numpy()]).long()
             logits = model(batch)
             optimiser.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / 200, 2 * (1 - spent / seconds) + 0.01)
@@ -125,11 +126,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--beside", type=Path, help="a release with images of 32 x 32, to be scored on")
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--images", type=int, default=30_000, help="of each difficulty, to train on")
+    parser.add_argument("--images", type=int, default=90_000, help="of the hardest difficulty, to train on; a third of each other")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = build()
+    model = build().to(memory_format=torch.channels_last)
     train(model, 60 * arguments.minutes, arguments.images)
     for difficulty in CONTOUR_LENGTH:
         report(f"generated, {difficulty}", model, *generated(difficulty, 2, 4000))

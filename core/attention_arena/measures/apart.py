@@ -20,6 +20,9 @@ def run_apart(
     Where the subject has no way to start one, the function runs in this process, and `seconds` does not bind it.
     """
     if subject.apart is not None:
+        if subject.device.type == "cuda":
+            # The two processes share the GPU, and what this one keeps for later use the other could not have.
+            torch.cuda.empty_cache()
         return subject.apart(function, arguments, seconds)
     answer = attempt(lambda: function(subject, **arguments))
     # Only here, where the traceback no longer holds the tensors of what failed.

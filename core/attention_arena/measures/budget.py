@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from attention_arena.held import private_bytes
+
 SHARE_OF_LIMIT = 0.95
 """Of a run's limit; the rest is for pages of libraries, which count as resident but are no allocations."""
 SHARE_OF_AVAILABLE = 0.8
@@ -25,7 +27,7 @@ _CGROUP_FILES = (
 
 @contextmanager
 def memory_budget(limit: int | None) -> Iterator[None]:
-    """Let allocations fail that would take this process beyond 95 % of `limit` bytes of resident memory.
+    """Let allocations fail that would take this process and its children beyond 95 % of `limit` bytes of memory.
 
     They fail as PyTorch's and Python's own errors, which `passes.is_out_of_memory` knows. Without a limit, 80 % of what
     the machine (or the container) has to spare may be taken. Linux counts private writable memory, touched or not
@@ -52,10 +54,16 @@ def _start_threads() -> None:
 
 
 def _headroom(limit: int | None) -> int:
-    """Return the bytes that may be allocated beyond what is resident now."""
+    """Return the bytes that may be allocated beyond what is held now."""
     if limit is not None:
-        return int(SHARE_OF_LIMIT * limit) - psutil.Process().memory_info().rss
+        return int(SHARE_OF_LIMIT * limit) - held_here()
     return int(SHARE_OF_AVAILABLE * min(psutil.virtual_memory().available, *_container_headrooms()))
+
+
+def held_here() -> int:
+    """Return the bytes that this process holds, with what its children do not share."""
+    here = psutil.Process()
+    return int(here.memory_info().rss) + sum(private_bytes(child) for child in here.children(recursive=True))
 
 
 def _container_headrooms() -> list[int]:

@@ -20,6 +20,17 @@ Lengths = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | No
 """Tokens in a sequence, cell by cell; None is the task's own length."""
 
 
+SIGNS_OF_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+)
+"""Parts of messages: of PyTorch on a CPU, of CUDA outside PyTorch's own allocator, and of CUDA's libraries."""
+
+
 class DoesNotFitError(ValueError):
     """A variant with its options cannot be built for a length."""
 
@@ -148,5 +159,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    signs = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS_OF_OUT_OF_MEMORY)

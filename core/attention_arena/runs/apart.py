@@ -20,21 +20,23 @@ from typing import Any
 
 import psutil
 
+from attention_arena.held import held_bytes, private_bytes
 from attention_arena.measure import Answer, Subject
 from attention_arena.runs.cells import Job, answer_of, serve
 from attention_arena.runs.lifetime import end_with
 
 POLL_SECONDS = 0.02
 LIBRARY_BYTES = 128 * 2**20
-"""Left free for code that a new process loads as it goes, which no limit on its data bounds."""
+"""Left free for code that a new process loads as it goes, and for pages that it shares until it writes to them; no
+limit on its data bounds either."""
 GIB = 2**30
 
 
 class FreshProcesses:
     """Runs functions on a subject, each in a process of its own; it is a `measure.Apart`.
 
-    The processes end with this one. `memory` is what this process and those of its making may hold together, in bytes
-    of resident memory; what they share counts for each, as it does for the runner.
+    The processes end with this one. `memory` is how many bytes this process and those of its making may hold together;
+    what they share counts once, as it does for the runner.
     """
 
     def __init__(self, jobs: Connection, waiting: int, memory: int | None) -> None:
@@ -82,45 +84,38 @@ class FreshProcesses:
         allowance = self._allowance()
         self.jobs.send_bytes(pickle.dumps(Job(function, dict(arguments), allowance)))
         child: int = self.jobs.recv()
-        over = self._watch(child, allowance, seconds)
+        over = self._watch(child, seconds)
         answer = answer_of(*self.jobs.recv())
         return over or answer
 
-    def waiting_bytes(self) -> int:
-        """Return the resident memory of the copy that waits."""
-        held: int = psutil.Process(self.waiting).memory_info().rss
-        return held
-
     def _allowance(self) -> int | None:
-        """Return what a new process may hold besides code that it loads; None where nothing limits it."""
+        """Return what a new process may take beside what it starts with and code; None where nothing limits it."""
         if self.memory is None:
             return None
-        return self.memory - psutil.Process().memory_info().rss - self.waiting_bytes() - LIBRARY_BYTES
+        held = psutil.Process().memory_info().rss + private_bytes(psutil.Process(self.waiting))
+        return self.memory - held - LIBRARY_BYTES
 
-    def _watch(self, child: int, allowance: int | None, seconds: float | None) -> Answer | None:
+    def _watch(self, child: int, seconds: float | None) -> Answer | None:
         """Wait for the child to end; kill it where it exceeds a limit, and return which."""
         began = time.monotonic()
         while not self.jobs.poll(POLL_SECONDS):
-            over = self._over(child, allowance, seconds, time.monotonic() - began)
+            over = self._over(child, seconds, time.monotonic() - began)
             if over is not None:
                 os.kill(child, signal.SIGKILL)
                 return over
         return None
 
-    def _over(self, child: int, allowance: int | None, seconds: float | None, spent: float) -> Answer | None:
+    def _over(self, child: int, seconds: float | None, spent: float) -> Answer | None:
         if seconds is not None and spent > seconds:
             return Answer("timeout", detail=f"took more than {seconds:g} s")
-        if self.memory is None or allowance is None:
+        if self.memory is None:
             return None
         try:
-            held = psutil.Process(child).memory_info().rss
+            family = [psutil.Process(pid) for pid in (os.getpid(), self.waiting, child)]
         except psutil.Error:
             return None
-        if held <= allowance + LIBRARY_BYTES:
+        held = held_bytes(family, enough=self.memory)
+        if held <= self.memory:
             return None
-        left = max(0, allowance + LIBRARY_BYTES) / GIB
-        return Answer(
-            "oom",
-            detail=f"held {held / GIB:.2f} GiB, more than the {left:.2f} GiB that {self.memory / GIB:g} GiB"
-            " (limits.memory_gib) leave beside the run itself",
-        )
+        limit = f"{self.memory / GIB:g} GiB (limits.memory_gib)"
+        return Answer("oom", detail=f"held {held / GIB:.2f} GiB together with the run itself, more than {limit}")

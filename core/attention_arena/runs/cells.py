@@ -16,12 +16,12 @@ import torch
 
 from attention_arena.measure import Answer, Subject
 from attention_arena.measures.apart import attempt
-from attention_arena.measures.budget import memory_budget
+from attention_arena.measures.budget import held_here, memory_budget
 from attention_arena.runs.lifetime import end_with
 
 
 class Job(NamedTuple):
-    """A function of a module, its arguments besides the subject, and the resident bytes that its process may hold."""
+    """A function of a module, its arguments besides the subject, and the bytes that its process may take for it."""
 
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
@@ -73,7 +73,7 @@ def _do(job: bytes, writing: int, subject: Callable[[], Subject], threads: int, 
 
 def _run(job: Job, subject: Subject) -> Any:
     # After the subject is made: a GPU in use has reserved address space that no budget must count.
-    with memory_budget(job.memory):
+    with memory_budget(None if job.memory is None else held_here() + job.memory):
         return job.function(subject, **job.arguments)
 
 

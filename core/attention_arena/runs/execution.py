@@ -63,11 +63,8 @@ class Execution:
 
     def _fork(self, open_until_done: ExitStack, threads: int) -> None:
         fresh = FreshProcesses.start(self._untrained, threads, self.memory_limit)
-        if fresh is None:
-            return
-        self.apart = open_until_done.enter_context(fresh)
-        if self.memory_limit is not None:  # For the runner, what the waiting copy holds is held by the run.
-            self.memory_limit -= fresh.waiting_bytes()
+        if fresh is not None:
+            self.apart = open_until_done.enter_context(fresh)
 
     def _execute(self) -> Outcome:
         model = self.build(self.data.max_length)

@@ -45,8 +45,9 @@ class Running:
         if limits.seconds is not None and self.seconds > limits.seconds:
             return "timeout", f"took more than {limits.seconds:g} s (limits.seconds)"
         if limits.memory_gib is not None:
-            held = self.job.memory()
-            if held > limits.memory_gib * GIB:
+            limit = int(limits.memory_gib * GIB)
+            held = self.job.memory(limit)
+            if held > limit:
                 return "oom", f"held {held / GIB:.2f} GiB, more than {limits.memory_gib:g} GiB (limits.memory_gib)"
         return None
 

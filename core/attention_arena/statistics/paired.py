@@ -38,6 +38,10 @@ class Comparison(NamedTuple):
     """One: the interval and p are about these two trained models alone."""
     n_examples: int
 
+    def detectable(self, ratio: bool) -> float:
+        """Return the smallest difference, or ratio above 1, whose interval would just leave out none."""
+        return math.sqrt(self.high / self.low) if ratio else (self.high - self.low) / 2
+
 
 class Parts(NamedTuple):
     """What the variance of the mean of a table (S, B) is made of; a part is a mean square over S B."""

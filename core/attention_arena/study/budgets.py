@@ -6,16 +6,18 @@ of a task, so whole models come nearer still, and nothing need be known of the d
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
 from attention_arena.flop_counter import count_flops
+from attention_arena.layers import Stack
 from attention_arena.variant import Context, ModelShape, Options, Variant
 
 QUICK_PRODUCTS = 2**29
@@ -52,8 +54,8 @@ def flops_by_width(variant: Variant, options: Options, shape: ModelShape, n_sequ
     """Count the FLOPs of one forward of a variant's backbone, in training, on `n_sequences` of `max_length` tokens.
 
     They are those of a CPU, whatever the study will run on: a variant may take another form on an accelerator. A long
-    input is gone through once, at the shape's own d_ff. What another d_ff adds is counted on short inputs, as long as
-    two of them show that it is in proportion to length.
+    input is gone through once, at the shape's own d_ff. What another d_ff adds is counted on a short input, as long as
+    it is there what the shared feed-forward layer costs, or else on two that show that it is in proportion to length.
     """
     T = shape.max_length
 
@@ -61,17 +63,62 @@ def flops_by_width(variant: Variant, options: Options, shape: ModelShape, n_sequ
     def count(d_ff: int, length: int) -> int:
         return forward_flops(variant, options, _with_width(shape, d_ff), n_sequences, length)
 
+    def added(d_ff: int, length: int) -> int:
+        return count(d_ff, length) - count(shape.d_ff, length)
+
     def count_by_parts(d_ff: int) -> int:
-        once, twice = (count(d_ff, length) - count(shape.d_ff, length) for length in (SHORT, 2 * SHORT))
-        return count(shape.d_ff, T) + once * T // SHORT if twice == 2 * once else count(d_ff, T)
+        once = added(d_ff, SHORT)
+        shared = (d_ff - shape.d_ff) * feed_forward_flops(shape, n_sequences * SHORT)
+        if once == shared or added(d_ff, 2 * SHORT) == 2 * once:
+            return count(shape.d_ff, T) + once * T // SHORT
+        return count(d_ff, T)
 
     return count_by_parts if T > 2 * SHORT else partial(count, length=T)
+
+
+def feed_forward_flops(shape: ModelShape, n_tokens: int) -> int:
+    """Return what a unit of d_ff costs in the shared blocks: a column of each of two matrices in each layer."""
+    return n_tokens * shape.n_layers * 4 * shape.d_model
 
 
 def forward_flops(variant: Variant, options: Options, shape: ModelShape, n_sequences: int, length: int) -> int:
     """Return the FLOPs of one forward in training on `n_sequences` of `length` tokens, on a CPU.
 
-    What would take long is done with tensors that have a shape and no content, unless the variant must see its data.
+    Of a stack whose layers are all alike one layer is gone through, and of several sequences one, as long as a short
+    input shows that the count is in proportion to them.
+    """
+    if length > 2 * SHORT and shape.n_layers * n_sequences > 1:
+        one = shape.model_copy(update={"n_layers": 1}) if layers_are_alike(variant, options, shape) else shape
+        times = shape.n_layers // one.n_layers * n_sequences
+        part, whole = (_forward(variant, options, *each, SHORT) for each in ((one, 1), (shape, n_sequences)))
+        if whole == times * part:
+            return times * _forward(variant, options, one, 1, length)
+    return _forward(variant, options, shape, n_sequences, length)
+
+
+def layers_are_alike(variant: Variant, options: Options, shape: ModelShape) -> bool:
+    """Whether a variant's backbone is a stack of equal blocks, the only one of a shallow stack equal to them.
+
+    Blocks are equal that have the same settings, and parameters and buffers of the same form, byte by byte when they
+    are pickled. A stack that cannot be built shallow or without content, or not pickled, counts as one of unequal ones.
+    """
+    if shape.n_layers == 1:
+        return False
+    shapes = (shape, shape.model_copy(update={"n_layers": 1}))
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            stacks = [variant.build(options, each) for each in shapes]
+        if not all(isinstance(stack, Stack) for stack in stacks):
+            return False
+        return len({pickle.dumps(block) for stack in stacks for block in cast(Stack, stack).blocks}) == 1
+    except (ValueError, RuntimeError, NotImplementedError, pickle.PicklingError, AttributeError, TypeError):
+        return False
+
+
+def _forward(variant: Variant, options: Options, shape: ModelShape, n_sequences: int, length: int) -> int:
+    """Count one forward as it is; a long one with tensors that have a shape and no content.
+
+    Unless the variant must see its data.
     """
 
     def count() -> int:
@@ -130,7 +177,7 @@ BUDGETS: Mapping[What, Budget] = {
     "flops": Budget(
         noun="FLOPs of a forward pass",
         counter=flops_by_width,
-        per_unit=lambda shape, n_sequences: n_sequences * shape.n_layers * 4 * shape.d_model * shape.max_length,
+        per_unit=lambda shape, n_sequences: feed_forward_flops(shape, n_sequences * shape.max_length),
         tolerance=0.02,
     ),
 }

@@ -11,12 +11,13 @@ from attention_arena.study.budgets import BUDGETS, Budget, Count, Nearest, What,
 from attention_arena.study.expand import ChosenVariant
 from attention_arena.study.fit import shape_for
 from attention_arena.study.plan import Match, PlannedRun
-from attention_arena.study.validation import Problems
+from attention_arena.study.validation import Problems, shown
 from attention_arena.study.yaml_lines import Found
 from attention_arena.variant import ModelSettings, ModelShape
 
 OUTSIDE = ("d_model", "d_classifier", "pooling")
 """Keys of the model block that size embedding and head, which are not counted and so must be the baseline's."""
+WAYS_OUT = "mark one variant with `baseline: true`, or write `match: shape`"
 
 
 class Matched(NamedTuple):
@@ -34,20 +35,22 @@ def check_match(tree: Found, variants: Sequence[ChosenVariant], problems: Proble
         return
     baseline = next((variant for variant in variants if variant.baseline), None)
     if baseline is None:
-        problems.add(key, f"match: {key.value} needs a budget to match; mark one variant with `baseline: true`")
+        problems.add(key, f"{key.value!r} needs a baseline whose budget is matched; {WAYS_OUT}")
         return
     for variant in variants:
         if variant is baseline or variant.variant.reference:
             continue
         given = variant.model.child("d_ff")
         if given is not None:
-            problems.add(given, f"d_ff is what match: {key.value} finds for {variant.label}; leave it out")
+            problems.add(
+                given, f"got {given.value}, but `match: {key.value}` finds d_ff for {variant.label}; leave it out"
+            )
         for name in OUTSIDE:
             own, theirs = variant.model.child(name), baseline.model.child(name)
             at = own or theirs
             if at is not None and (own and own.value) != (theirs and theirs.value):
-                message = f"{name} sizes embedding or head, which match: {key.value} wants alike in all variants"
-                problems.add(at, f"{message}; set it in the study's model block")
+                message = f"got {shown(at.value)}, but {name} sizes embedding or head, which `match: {key.value}` wants"
+                problems.add(at, f"{message} alike in all variants; set it in the study's model block")
 
 
 def match_runs(runs: Sequence[PlannedRun], what: What) -> tuple[PlannedRun, ...]:

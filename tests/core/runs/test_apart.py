@@ -13,7 +13,9 @@ import psutil
 import pytest
 import torch
 
+from attention_arena.held import held_bytes
 from attention_arena.measure import Subject
+from attention_arena.measures.memory.resident import room_for_data
 from attention_arena.runs.apart import LIBRARY_BYTES, FreshProcesses
 from tests.core.measures.toys import LENGTH, MIB, subject_of
 
@@ -41,6 +43,13 @@ def sleep(subject: Subject) -> None:
 
 def allocate(subject: Subject, n_mib: int) -> int:
     return torch.ones(n_mib * MIB, dtype=torch.uint8).numel()
+
+
+def budgeted(subject: Subject) -> int:
+    """Return the bytes that may still be allocated."""
+    room = room_for_data()
+    assert room is not None
+    return room
 
 
 def share(subject: Subject, n_mib: int) -> None:
@@ -133,11 +142,18 @@ class TestLimits:
     def test_a_function_that_holds_too_much_is_out_of_memory(
         self, fresh: FreshProcesses, function: Callable[..., Any]
     ) -> None:
-        own = sum(psutil.Process(pid).memory_info().rss for pid in (os.getpid(), fresh.waiting))
-        fresh.memory = 2 * own + LIBRARY_BYTES + 200 * MIB
+        fresh.memory = held_bytes([psutil.Process(pid) for pid in (os.getpid(), fresh.waiting)]) + 400 * MIB
         answer = fresh(function, {"n_mib": 4096}, 50)
         assert answer.status == "oom"
+        if function is share:
+            assert "together with the run itself, more than" in (answer.detail or "")
         assert fresh(allocate, {"n_mib": 16}).value == 16 * MIB
+
+    def test_the_copy_that_waits_takes_little_of_what_a_function_may_hold(self, fresh: FreshProcesses) -> None:
+        """It shares its pages, so that its resident set would be counted twice."""
+        here, waiting = psutil.Process().memory_info().rss, psutil.Process(fresh.waiting).memory_info().rss
+        fresh.memory = here + LIBRARY_BYTES + waiting
+        assert fresh(budgeted, {}).value > waiting / 2
 
 
 class TestLifetimes:

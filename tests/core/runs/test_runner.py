@@ -120,6 +120,17 @@ def test_a_run_over_its_memory_is_ended_as_oom(tmp_path):
     assert "limits.memory_gib" in record.detail
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system knows no proportional sets")
+def test_a_copy_that_waits_takes_nothing_of_a_runs_memory(tmp_path):
+    """The two hold 160 MB once; resident sets alone would come to twice as much."""
+    script = (
+        f"held = b'x' * 160_000_000; copy = os.fork(); time.sleep(60 if copy == 0 else 1.0)\n{DONE}; os.kill(copy, 9)"
+    )
+    records, _ = run(tmp_path, [spec(limits=Limits(memory_gib=0.25))], script)
+    record = next(iter(records.values()))
+    assert (record.status, record.detail) == ("done", None)
+
+
 def test_unsupported_is_recorded_without_a_child(tmp_path):
     one = spec(unsupported="linformer cannot do causal attention")
     records, _ = run(tmp_path, [one])

@@ -22,6 +22,18 @@ def _text(nats: np.ndarray, tokens: np.ndarray, **changes: object) -> list[Quoti
     return [Quotient(row, tokens, **changes) for row in nats]  # type: ignore[arg-type]
 
 
+def test_a_difference_of_the_detectable_size_would_just_be_one() -> None:
+    """With three seeds that vary it is larger than the seeds' deviation; of perplexities it is a ratio."""
+    source = np.random.default_rng(0)
+    found = _against(*draw(source, 3, 1000, 0.05))
+    assert found.detectable(ratio=False) == pytest.approx(found.difference - found.low)
+    nats = source.normal(2.0, 0.1, (3, 50))
+    tokens = np.full(50, 1.0)
+    ratio = compare(_text(nats + 0.01, tokens, exponential=True), _text(nats, tokens, exponential=True))
+    assert ratio.detectable(ratio=True) == pytest.approx(ratio.difference / ratio.low)
+    assert ratio.detectable(ratio=True) >= 1
+
+
 CASES = [
     pytest.param(seeds, n, spread, shared, id=f"{seeds} seeds, {n} examples, spread {spread}, shared {shared}")
     for seeds in (1, 2, 3, 5)

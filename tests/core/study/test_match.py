@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from attention_arena.catalogue import Catalogue, LoadedPlugin, Plugin, collect_catalogue
 from attention_arena.hooks import hookimpl
 from attention_arena.runs.spec import RunSpec, resolve
-from attention_arena.study import Plan, describe
+from attention_arena.study import Plan, StudyError, describe
 from attention_arena.task import Task
 from attention_arena.variant import Variant
 from tests.core.study.conftest import BABBLE, PARITY
@@ -163,10 +164,10 @@ def test_what_is_matched_stands_in_the_plan(load: Load) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "path", "message"),
     [
-        (STUDY.replace(", baseline: true", ""), 2, "match", "match: parameters needs a budget to match; mark one"),
+        (STUDY.replace(", baseline: true", ""), 2, "match", "'parameters' needs a baseline"),
         (STUDY.replace("match: parameters", "match: size"), 2, "match", "expected one of shape, parameters, flops"),
-        (STUDY + "  - {name: extra, model: {d_ff: 8}}", 8, "variants[1].model.d_ff", "finds for extra; leave it out"),
-        (STUDY + "  - {name: extra, sweep: {model.d_ff: [8, 9]}}", 8, "variants[1].sweep.model.d_ff[0]", "d_ff is"),
+        (STUDY + "  - {name: extra, model: {d_ff: 8}}", 8, "variants[1].model.d_ff", "got 8, but `match"),
+        (STUDY + "  - {name: extra, sweep: {model.d_ff: [8, 9]}}", 8, "variants[1].sweep.model.d_ff[0]", "got 8"),
         (STUDY + "  - {name: extra, model: {d_model: 16}}", 8, "variants[1].model.d_model", "sizes embedding or head"),
         (
             STUDY.replace("baseline: true", "baseline: true, model: {pooling: cls}") + "  - extra",
@@ -181,6 +182,24 @@ def test_what_contradicts_a_match_is_a_problem_in_its_place(
     found = [each for each in complaints(text) if each[:2] == (line, path)]
     assert len(found) == 1
     assert message in found[0][2]
+
+
+def test_a_problem_of_match_reads_as_one_sentence_after_its_place(load: Load, tmp_path: Path) -> None:
+    """The place is named once, before the message, and every message says what was found and the way out."""
+    text = "name: budgets\nmatch: flops\ntasks: [parity]\nvariants:\n"
+    with pytest.raises(StudyError) as caught:
+        load(text + "  - plain\n  - {name: extra, model: {d_ff: 8}}\n")
+    assert str(caught.value).splitlines()[1:] == [
+        "  line 2, match: 'flops' needs a baseline whose budget is matched; mark one variant with `baseline: true`, "
+        "or write `match: shape`",
+    ]
+    with pytest.raises(StudyError) as caught:
+        load(text + "  - {name: plain, baseline: true}\n  - {name: extra, model: {d_ff: 8, pooling: cls}}\n")
+    assert str(caught.value).splitlines()[1:] == [
+        "  line 6, variants[1].model.d_ff: got 8, but `match: flops` finds d_ff for extra; leave it out",
+        "  line 6, variants[1].model.pooling: got 'cls', but pooling sizes embedding or head, which `match: flops` "
+        "wants alike in all variants; set it in the study's model block",
+    ]
 
 
 def test_a_variant_that_bends_is_matched(load: Load) -> None:

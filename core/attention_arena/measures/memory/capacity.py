@@ -93,8 +93,7 @@ def bytes_of_pass(subject: Subject, phase: Phase, batch_size: int, length: int, 
     return_what_is_freed()
     on_gpu = subject.device.type == "cuda"
     if on_gpu:
-        total = torch.cuda.get_device_properties(subject.device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, budget / total), subject.device)
+        _limit_reserved(budget, subject.device)
     else:
         _require_room(budget)
     passes = Passes(subject, 1, length)
@@ -107,14 +106,29 @@ def bytes_of_pass(subject: Subject, phase: Phase, batch_size: int, length: int, 
         once()
 
     if on_gpu:
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(subject.device)
         enlarge_and_pass()
+        torch.cuda.synchronize(subject.device)
         return torch.cuda.max_memory_reserved(subject.device)
     state = passes.optimizer.state.values() if passes.optimizer else []
     held = storage_bytes(
         itertools.chain(passes.model.parameters(), passes.model.buffers(), *(tensors_in(entry) for entry in state))
     )
     return held + resident_growth(enlarge_and_pass)
+
+
+def _limit_reserved(budget: int, device: torch.device) -> None:
+    """Let PyTorch reserve no more than the budget on a GPU; ValueError where others leave less than that."""
+    # The limit must name a device by its number, and `cuda` has none.
+    index = torch.cuda.current_device() if device.index is None else device.index
+    free, total = torch.cuda.mem_get_info(index)
+    room = free + torch.cuda.memory_reserved(index)
+    if room < budget:
+        raise ValueError(
+            f"budget_gib ({budget / GIB:g}) must not exceed what the GPU has free ({room / GIB:.2f} GiB); lower it"
+        )
+    torch.cuda.set_per_process_memory_fraction(budget / total, index)
 
 
 def _require_room(budget: int) -> None:

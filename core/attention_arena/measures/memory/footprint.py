@@ -15,6 +15,9 @@ the libraries have their work areas and AdamW its state, and once to be measured
   state. Counted from the tensors, each storage once.
 - `state_bytes`: what the backbone hands on to the next segment for one sequence (`BackboneOutput.state`); 0 where it
   keeps nothing. Decoding step by step keeps something else, which is measured with its speed.
+
+Where a cell runs out of memory or time, what does not depend on its batch (the last two points) is told by a smaller
+one, in another process, and `detail` says so.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from typing import Literal, get_args
 import torch
 from pydantic import Field
 
-from attention_arena.measure import Measure, Measurement, Subject
+from attention_arena.measure import Answer, Measure, Measurement, Subject
 from attention_arena.measures.apart import run_apart
 from attention_arena.measures.memory.counting import saved_for_backward, storage_bytes, tensors_in
 from attention_arena.measures.memory.resident import resident_growth, return_what_is_freed
@@ -35,6 +38,8 @@ from attention_arena.variant import Options
 
 Phase = Literal["inference", "training"]
 HELD = ("parameter_memory", "gradient_memory", "optimizer_memory")
+SHORT = 16
+"""Tokens of a step that any model has memory for."""
 
 
 class MemoryOptions(Options):
@@ -74,11 +79,23 @@ def _measure_cell(
         Measurement(name, phase, None, "bytes", length, sizes.get(name, batch_size), higher_is_better=False)
         for name in names
     ]
-    function = footprint_of_training if phase == "training" else footprint_of_inference
-    answer = run_apart(subject, function, {"batch_size": batch_size, "length": length}, seconds)
-    if answer.status != "done":
-        return [row.without(answer.status, answer.detail or answer.status) for row in blank]
-    return [row._replace(value=answer.value[row.measure]) for row in blank]
+    whole, alone = (
+        (footprint_of_training, held_between_steps) if phase == "training" else (footprint_of_inference, state_of_one)
+    )
+    found = run_apart(subject, whole, {"batch_size": batch_size, "length": length}, seconds)
+    known = found
+    if found.status in ("oom", "timeout"):
+        known = run_apart(subject, alone, {"length": length}, seconds)
+    return [_filled(row, found, known) for row in blank]
+
+
+def _filled(row: Measurement, found: Answer, known: Answer) -> Measurement:
+    """Fill a row from the cell's answer, or where it has none from what is `known` without its batch."""
+    if found.status == "done":
+        return row._replace(value=found.value[row.measure])
+    if known.status == "done" and row.measure in known.value:
+        return row._replace(value=known.value[row.measure], detail=f"told by a smaller batch; this one: {found.status}")
+    return row.without(found.status, found.detail or found.status)
 
 
 def footprint_of_inference(subject: Subject, batch_size: int, length: int) -> dict[str, int]:
@@ -87,26 +104,49 @@ def footprint_of_inference(subject: Subject, batch_size: int, length: int) -> di
     passes = Passes(subject, batch_size, length)
     passes.inference()
     peaks = peaks_of(passes.inference, subject.device)
+    return {**peaks, **_state(passes)}
+
+
+def state_of_one(subject: Subject, length: int) -> dict[str, int]:
+    """Return the state that one sequence leaves."""
+    passes = Passes(subject, 1, length)
+    passes.model.eval()
+    return _state(passes)
+
+
+def _state(passes: Passes) -> dict[str, int]:
     with torch.no_grad(), passes.autocast():
         state = passes.model(passes.batch.rows(0, 1)).state
-    return {**peaks, "state_bytes": storage_bytes(tensors_in(state))}
+    return {"state_bytes": storage_bytes(tensors_in(state))}
 
 
 def footprint_of_training(subject: Subject, batch_size: int, length: int) -> dict[str, int]:
     """Return what a training step keeps for backward, its peaks, and what it holds from step to step."""
     return_what_is_freed()
     passes = Passes(subject, batch_size, length)
-    parameters = list(passes.model.parameters())
-    own = [*parameters, *passes.model.buffers()]
+    own = [*passes.model.parameters(), *passes.model.buffers()]
     saved = saved_for_backward(passes.loss, [*own, *(part for part in passes.batch if part is not None)])
-    passes.step()
-    assert passes.optimizer is not None
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    state = itertools.chain.from_iterable(tensors_in(entry) for entry in passes.optimizer.state.values())
-    held = dict(zip(HELD, map(storage_bytes, (own, gradients, state)), strict=True))
-    del gradients
+    held = _held(passes)
     passes.model.zero_grad(set_to_none=True)
     return {"saved_for_backward": saved, **held, **peaks_of(passes.step, subject.device)}
+
+
+def held_between_steps(subject: Subject, length: int) -> dict[str, int]:
+    """Return what a training step holds from step to step, by one on a few tokens of a model for `length`."""
+    passes = Passes(subject, 1, length)
+    passes.batch = subject.synthetic_batch(1, min(length, SHORT))
+    return _held(passes)
+
+
+def _held(passes: Passes) -> dict[str, int]:
+    """Take a step, and return the bytes of parameters and buffers, of gradients, and of the optimiser's state."""
+    passes.step()
+    assert passes.optimizer is not None
+    parameters = list(passes.model.parameters())
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    state = itertools.chain.from_iterable(tensors_in(entry) for entry in passes.optimizer.state.values())
+    own = itertools.chain(parameters, passes.model.buffers())
+    return dict(zip(HELD, map(storage_bytes, (own, gradients, state)), strict=True))
 
 
 def peaks_of(function: Callable[[], object], device: torch.device) -> Mapping[str, int]:

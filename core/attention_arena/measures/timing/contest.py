@@ -150,8 +150,8 @@ class Contest:
 
 
 def settle(contests: Sequence[Contest]) -> None:
-    """Visit the contests in turn, in the order given, until none wants more."""
-    waiting = list(contests)
+    """Visit the contests in turn until none wants more; shorter lengths first, which foretell what longer ones take."""
+    waiting = sorted(contests, key=lambda contest: contest.own.length)
     with undisturbed():
         while waiting:
             for contest in waiting:

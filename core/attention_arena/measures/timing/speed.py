@@ -111,7 +111,7 @@ def measure_speed(options: SpeedOptions, subject: Subject) -> Sequence[Measureme
     for setting in settings_of(subject, options.precisions, options.compile):
         cells = _cells(options, setting, subject)
         if setting.compile:
-            for cell in cells:
+            for cell in sorted(cells, key=lambda cell: cell.contest.own.length):
                 # One by one, because what is compiled for one length makes the next compile for any length.
                 torch.compiler.reset()
                 settle([cell.contest])

@@ -28,6 +28,7 @@ COLUMNS: Mapping[str, Any] = {
     "difference": pl.Float64,
     "low": pl.Float64,
     "high": pl.Float64,
+    "detectable": pl.Float64,
     "p": pl.Float64,
     "p_adjusted": pl.Float64,
     "verdict": pl.String,
@@ -47,6 +48,8 @@ MEANINGS: Mapping[str, str] = {
     "difference": "variant minus baseline, or the ratio of their perplexities",
     "low": "lower end of its 95 % interval, not adjusted for the number of comparisons",
     "high": "upper end",
+    "detectable": "the smallest difference that so many seeds and examples, varying as they do, could show at 5 %: half"
+    " of the interval, or the root of high over low for a ratio; Holm's correction asks for more",
     "p": "two-sided p of no difference: exact McNemar for one seed's accuracy, else seeds and examples by their parts",
     "p_adjusted": "p after Holm's correction over all rows of the study that have one",
     "verdict": "better, worse or no difference shown, by p_adjusted at 5 %; null where it cannot be told",
@@ -87,13 +90,15 @@ def _by_seed(rows: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
 def _row(mine: list[dict[str, Any]], base: list[dict[str, Any]], told: Told) -> dict[str, Any]:
     first = next((row for row in mine if row["metric"] is not None), mine[0])
     found = told.comparison
+    unit = _unit(first["metric"], first["unit"])
     return {
         **{key: first[key] for key in ("study", "profile", "task", "task_options", "label", "metric")},
         "baseline": base[0]["label"],
-        "unit": _unit(first["metric"], first["unit"]),
+        "unit": unit,
         "n_seeds": found.n_seeds if found else 0,
         "n_examples": found.n_examples if found else None,
         **{key: getattr(found, key, None) for key in ("difference", "low", "high", "p")},
+        "detectable": None if found is None else found.detectable(ratio=unit == "×"),
         "reason": told.reason,
         "higher_is_better": first["higher_is_better"],
     }

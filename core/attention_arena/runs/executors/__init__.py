@@ -15,8 +15,11 @@ class Job(Protocol):
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal, or None while it runs."""
 
-    def memory(self) -> int:
-        """Return the bytes of memory that it holds now, 0 where that cannot be known."""
+    def memory(self, enough: int = 0) -> int:
+        """Return the bytes of memory that it holds now, 0 where that cannot be known.
+
+        A figure up to `enough` may be too high, never too low, where the true one takes longer to know.
+        """
 
     def kill(self) -> None:
         """End it and everything it started; returns when it is gone."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from attention_arena.held import held_bytes
 from attention_arena.runs.executors import Executor, Place
 
 
@@ -24,13 +25,14 @@ class LocalJob:
         """Return the exit status, negative for a signal, or None while it runs."""
         return self.process.poll()
 
-    def memory(self) -> int:
-        """Return the resident memory of the child and its descendants."""
+    def memory(self, enough: int = 0) -> int:
+        """Return the memory of the child and its descendants, what they share counted once; see `held_bytes`."""
         try:
             child = psutil.Process(self.process.pid)
-            return sum(p.memory_info().rss for p in [child, *child.children(recursive=True)])
+            family = [child, *child.children(recursive=True)]
         except psutil.Error:
             return 0
+        return held_bytes(family, enough)
 
     def kill(self) -> None:
         """Kill the child's whole process group and wait for the child."""

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from attention_arena.layers import Attention, AttentionOutput, HeadAttention
-from attention_arena.measure import Measurement, Subject
+from attention_arena.measure import Answer, Measurement, Subject
 from attention_arena.measures import MEMORY, peak_memory, saved_for_backward
 from attention_arena.measures.memory.counting import storage_bytes, tensors_in
+from attention_arena.measures.memory.footprint import HELD
 from attention_arena.measures.memory.resident import _sampled_growth, resident_growth, return_what_is_freed
 from attention_arena.runs.apart import FreshProcesses
 from attention_arena.variant import Context, ModelSettings, ModelShape
@@ -220,8 +221,38 @@ class TestRows:
     def test_a_length_beyond_memory_is_a_row_with_its_reason(self) -> None:
         rows = measured(MEMORY, subject_of(OutOfMemoryBeyond), lengths=[16, 17, 8])
         for row in rows:
-            assert (row.value is None, row.status) == ((True, "oom") if row.length == 17 else (False, "done"))
-            assert row.detail == ("OutOfMemoryError: no 3 GiB left" if row.length == 17 else None)
+            if row.length != 17:
+                assert (row.value is None, row.status, row.detail) == (False, "done", None)
+            elif row.measure not in HELD:
+                assert (row.value, row.status, row.detail) == (None, "oom", "OutOfMemoryError: no 3 GiB left")
+
+    @pytest.mark.parametrize("status", ["oom", "timeout"])
+    def test_what_a_model_holds_from_step_to_step_is_known_where_the_step_is_not(self, status: Any) -> None:
+        """As much as where the step fits, for the same length."""
+
+        def apart(function: Any, arguments: Any, seconds: float | None) -> Answer:
+            return Answer(status, detail="too large") if "batch_size" in arguments else attempt(function, arguments)
+
+        def attempt(function: Any, arguments: Any) -> Answer:
+            return Answer("done", function(subject_of(Remembering), **arguments))
+
+        fits = measured(MEMORY, subject_of(Remembering))
+        rows = measured(MEMORY, replace(subject_of(Remembering), apart=apart))
+        kept = (*HELD, "state_bytes")
+        assert [row.value for row in rows] == [row.value if row.measure in kept else None for row in fits]
+        assert {row.detail for row in rows if row.measure in kept} == {f"told by a smaller batch; this one: {status}"}
+        assert {(row.status, row.detail) for row in rows if row.measure not in kept} == {(status, "too large")}
+
+    def test_a_variant_that_does_not_fit_is_not_tried_again(self) -> None:
+        tries: list[Any] = []
+
+        def apart(function: Any, arguments: Any, seconds: float | None) -> Answer:
+            tries.append(function)
+            return Answer("unsupported", detail="rank must not exceed max_length")
+
+        rows = measured(MEMORY, replace(subject_of(), apart=apart))
+        assert {row.status for row in rows} == {"unsupported"}
+        assert len(tries) == 2
 
 
 def keeping_64() -> Attention:

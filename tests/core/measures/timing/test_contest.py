@@ -90,6 +90,15 @@ class TestSamples:
         settle([machine.contest(machine.prepare(name, 0.3), None, visits=2) for name in ("a", "b")])
         assert machine.built == ["a", "b", "a", "b"]
 
+    def test_shorter_lengths_come_first_whatever_the_order_asked_for(self) -> None:
+        """So that a length too long to be timed is foretold by two that are not."""
+        machine = Machine()
+        contests = [machine.contest(machine.prepare(str(length), 0.3), None, visits=1) for length in (64, 8, 16)]
+        for contest, length in zip(contests, (64, 8, 16), strict=True):
+            contest.own.length = length
+        settle(contests)
+        assert machine.built == ["8", "16", "64"]
+
     def test_visits_go_on_for_the_shortest_time(self) -> None:
         machine = Machine()
         contest = machine.contest(machine.prepare("own", 0.3), None, visits=2, min_seconds=3.0)

@@ -15,6 +15,7 @@ from attention_arena.measures.timing.stopwatch import (
     undisturbed,
     warm_up,
 )
+from tests.core.measures.fake_cuda import FakeCuda
 from tests.core.measures.toys import CPU
 
 GPU = torch.device("cuda")
@@ -53,6 +54,13 @@ class TestStopwatch:
         calls: list[int] = []
         stopwatch_for(CPU)(lambda: calls.append(1), 7)
         assert len(calls) == 7
+
+    def test_a_gpus_events_stand_around_the_work_in_a_queue_that_was_empty(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cuda = FakeCuda(monkeypatch)
+        assert stopwatch_for(GPU)(lambda: cuda.work(seconds=0.25), 2) == pytest.approx(0.5)
+        assert cuda.calls == ["synchronize", "record", "work", "work", "record", "event.synchronize"]
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

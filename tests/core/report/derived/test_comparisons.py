@@ -42,6 +42,7 @@ def test_each_variant_is_compared_on_each_task_over_its_seeds(tmp_path: Path, fa
         means = dict(of_task.group_by("label").agg(pl.col("value").mean()).iter_rows())
         assert row["difference"] == pytest.approx(means[fakes.REFORMER.label] - means["softmax"])
         assert row["low"] < row["difference"] < row["high"]
+        assert row["detectable"] == pytest.approx((row["high"] - row["low"]) / 2)
         assert (row["n_seeds"], row["n_examples"], row["reason"]) == (3, 600, None)
     assert [row["unit"] for row in rows] == ["points", "bits"]
     # Fewer bits are better; the reformer of these fakes has the lower skill, so more of them.
