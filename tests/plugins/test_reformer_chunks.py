@@ -20,7 +20,6 @@ from attention_arena_variants.reformer.attention import (
 )
 from attention_arena_variants.reformer.chunks import attend_in_chunks
 from attention_arena_variants.reformer.layout import Rules, invert, lay_out, smallest_code, sort_by_bucket
-from attention_arena_variants.reformer.scratch import Scratch
 
 E = 6
 N_BUCKETS = 6
@@ -189,9 +188,17 @@ def test_dropout_keeps_the_mean_and_is_shared_over_chunks() -> None:
     torch.testing.assert_close(attention(same, Context()).hidden, own)
 
 
-def test_scratch_memory_is_used_again_and_grows() -> None:
-    scratch = Scratch(torch.float32, torch.device("cpu"))
-    small = scratch("a", 2, 3)
-    assert scratch("a", 3).data_ptr() == small.data_ptr() != scratch("b", 2).data_ptr()
-    assert scratch("a", 5, 5).shape == (5, 5)
-    assert scratch("c", 2, dtype=torch.int16).dtype == torch.int16
+@pytest.mark.parametrize("length", [16, 24])
+def test_rounds_that_hide_nothing_agree_with_those_that_mask_every_pair(length: int) -> None:
+    """`valid` that is true everywhere hides no key, but asks for masks."""
+    rules = Rules(chunk=8)
+    parts = torch.randn(2, length, 2, 3, E, dtype=torch.float64, requires_grad=True)
+    buckets = torch.randint(N_BUCKETS, (2, 3, 2, length))
+    everything = torch.ones(2, length, dtype=torch.bool)
+    found, expected = (
+        attend_in_chunks(parts, lay_out(buckets, N_BUCKETS, valid, rules), rules) for valid in (None, everything)
+    )
+    weights = torch.randn(found.shape, dtype=torch.float64)
+    gradients = [torch.autograd.grad((heads * weights).sum(), parts)[0] for heads in (found, expected)]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*gradients)

@@ -13,6 +13,7 @@ from attention_arena.testing.formula import SIZES, count_layer
 from attention_arena.testing.trial import trials
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.transformer_xl import TRANSFORMER_XL, TransformerXLOptions, build, cost
+from attention_arena_variants.transformer_xl.tiles import tile_size, work_type
 
 pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
 
@@ -46,6 +47,14 @@ def test_the_formula_is_that_of_a_cpu_wherever_it_is_asked_for() -> None:
     expected = cost(chosen, shape, 900)
     with torch.device("meta"):
         assert cost(chosen, shape, 900) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_shapes_alone_are_cut_as_on_a_cpu(dtype: torch.dtype) -> None:
+    """Otherwise what is counted on `meta` would not be what a CPU computes."""
+    on_cpu, on_meta = (torch.empty(0, dtype=dtype, device=device) for device in ("cpu", "meta"))
+    assert tile_size(on_meta) == tile_size(on_cpu)
+    assert work_type(on_meta) == work_type(on_cpu)
 
 
 def test_a_layer_keeps_no_scores_for_backward() -> None:

@@ -1,21 +1,15 @@
 """Building blocks of the shared model, for variants: attention on two rungs, the stack, positions."""
 
 from attention_arena.layers.attention import Attention, AttentionOutput, HeadAttention
-from attention_arena.layers.autograd import first_order, without_autocast
+from attention_arena.layers.autograd import first_order, untracked, without_autocast
 from attention_arena.layers.feed_forward import FeedForward
 from attention_arena.layers.inputs import require_input
+from attention_arena.layers.layouts import Blocks, Everything, Gathered, Layout, Residues, Tiling, Windows
+from attention_arena.layers.masks import add_where, hidden_score
 from attention_arena.layers.positions import rotate, sinusoids
+from attention_arena.layers.scratch import Scratch, processor_of
 from attention_arena.layers.stack import Stack
-from attention_arena.layers.union import (
-    Blocks,
-    Everything,
-    Gathered,
-    Part,
-    Residues,
-    Windows,
-    attend_projected,
-    attend_union,
-)
+from attention_arena.layers.union import Part, attend_projected, attend_union
 from attention_arena.layers.weights import NoWeightsError, weights_of
 
 __all__ = [
@@ -26,17 +20,24 @@ __all__ = [
     "FeedForward",
     "Gathered",
     "HeadAttention",
+    "Layout",
     "NoWeightsError",
     "Part",
     "Residues",
+    "Scratch",
     "Stack",
+    "Tiling",
     "Windows",
+    "add_where",
     "attend_projected",
     "attend_union",
     "first_order",
+    "hidden_score",
+    "processor_of",
     "require_input",
     "rotate",
     "sinusoids",
+    "untracked",
     "weights_of",
     "without_autocast",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from attention_arena.layers.scratch import processor_of
 
 Gradients = TypeVar("Gradients")
 
@@ -34,4 +36,13 @@ def first_order(backward: Callable[..., Gradients]) -> Callable[..., Gradients]:
 
 def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
     """Leave autocast, which would change the types of products that are summed in place; `x` names the device."""
-    return torch.autocast("cpu" if x.device.type == "meta" else x.device.type, enabled=False)
+    return torch.autocast(processor_of(x), enabled=False)
+
+
+def untracked() -> AbstractContextManager[Any]:
+    """Leave views and writes untracked, which is a good part of what an operation on a small block costs.
+
+    For the forward and the backward of an autograd function: tensors that are made inside may not be kept or returned,
+    only written over those that were made outside. Compilers take no inference mode, and need none.
+    """
+    return nullcontext() if torch.compiler.is_compiling() else torch.inference_mode()

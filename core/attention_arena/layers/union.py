@@ -11,144 +11,18 @@ Letters beside the usual ones: N layout rows (batch times blocks); P queries and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from attention_arena.layers.autograd import first_order
+from attention_arena.layers.autograd import first_order, untracked
+from attention_arena.layers.layouts import Layout
+from attention_arena.layers.masks import add_where, hidden_score
+from attention_arena.layers.scratch import processor_of
 
 SCORES_AT_ONCE = 2**26
 """Scores in memory at a time where no fused kernel serves: a quarter of a gigabyte in float32."""
-
-
-class Layout(Protocol):
-    """Where the queries or keys of a part come from."""
-
-    def take(self, x: Tensor) -> Tensor:
-        """Return the tokens of `x` (B, T, H, C) as (N, P, H, C); a view where strides allow it."""
-
-    def put(self, total: Tensor, part: Tensor) -> None:
-        """Write `part` (N, P, H, C) over the tokens of `total` (B, T, H, C) that `take` reads, each of them once."""
-
-    def give(self, total: Tensor, part: Tensor) -> None:
-        """Add `part` (N, P, H, C) to the tokens of `total` (B, T, H, C) that `take` reads."""
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Positions `start` up to `stop` (None: the end) in blocks of `size`, which must divide them: N = B blocks."""
-
-    size: int
-    start: int = 0
-    stop: int | None = None
-
-    def take(self, x: Tensor) -> Tensor:
-        """Return blocks (N, size, H, C)."""
-        return self._blocks(x).flatten(0, 1)
-
-    def put(self, total: Tensor, part: Tensor) -> None:
-        """Write blocks (N, size, H, C)."""
-        self._blocks(total).copy_(torch.unflatten(part, 0, (len(total), -1)))
-
-    def give(self, total: Tensor, part: Tensor) -> None:
-        """Add blocks (N, size, H, C)."""
-        self._blocks(total).add_(torch.unflatten(part, 0, (len(total), -1)))
-
-    def _blocks(self, x: Tensor) -> Tensor:
-        return torch.unflatten(x[:, self.start : self.stop], 1, (-1, self.size))
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Runs of `size` positions, as keys: one at every `step` from `start` on, the last ending at `stop`.
-
-    `step` must divide `size`, so that runs overlap in whole steps. N = B runs.
-    """
-
-    size: int
-    step: int
-    start: int
-    stop: int
-
-    def take(self, x: Tensor) -> Tensor:
-        """Return runs (N, size, H, C)."""
-        runs = x[:, self.start : self.stop].unfold(1, self.size, self.step)  # (B, N / B, H, C, size)
-        return runs.movedim(-1, 2).flatten(0, 1)
-
-    def put(self, total: Tensor, part: Tensor) -> None:
-        """Refuse: what is written to one position twice has no meaning."""
-        raise TypeError("runs that overlap are keys of a part, never its queries")
-
-    def give(self, total: Tensor, part: Tensor) -> None:
-        """Add runs (N, size, H, C)."""
-        runs = torch.unflatten(part, 0, (len(total), -1))
-        for first in range(0, self.size, self.step):
-            stop = self.stop - self.size + first + self.step
-            blocks = torch.unflatten(total[:, self.start + first : stop], 1, (-1, self.step))
-            blocks.add_(runs[:, :, first : first + self.step])
-
-
-@dataclass(frozen=True)
-class Residues:
-    """Every `stride`-th position, which must divide them: N = B stride, a row for each residue."""
-
-    stride: int
-
-    def take(self, x: Tensor) -> Tensor:
-        """Return residue classes (N, T / stride, H, C)."""
-        return self._classes(x).flatten(0, 1)
-
-    def put(self, total: Tensor, part: Tensor) -> None:
-        """Write residue classes (N, T / stride, H, C)."""
-        self._classes(total).copy_(torch.unflatten(part, 0, (len(total), -1)))
-
-    def give(self, total: Tensor, part: Tensor) -> None:
-        """Add residue classes (N, T / stride, H, C)."""
-        self._classes(total).add_(torch.unflatten(part, 0, (len(total), -1)))
-
-    def _classes(self, x: Tensor) -> Tensor:
-        return torch.unflatten(x, 1, (-1, self.stride)).transpose(1, 2)
-
-
-@dataclass(frozen=True)
-class Everything:
-    """All positions: N = B."""
-
-    def take(self, x: Tensor) -> Tensor:
-        """Return `x`."""
-        return x
-
-    def put(self, total: Tensor, part: Tensor) -> None:
-        """Write all positions."""
-        total.copy_(part)
-
-    def give(self, total: Tensor, part: Tensor) -> None:
-        """Add all positions."""
-        total.add_(part)
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """Chosen positions `index` (B, P), int64, as keys; a position may be chosen twice. N = B."""
-
-    index: Tensor
-
-    def take(self, x: Tensor) -> Tensor:
-        """Return chosen tokens (B, P, H, C)."""
-        return x.gather(1, self._spread(x))
-
-    def put(self, total: Tensor, part: Tensor) -> None:
-        """Refuse: what is written to one position twice has no meaning."""
-        raise TypeError("chosen positions are keys of a part, never its queries")
-
-    def give(self, total: Tensor, part: Tensor) -> None:
-        """Add chosen tokens (B, P, H, C)."""
-        total.scatter_add_(1, self._spread(total), part.to(total.dtype))
-
-    def _spread(self, x: Tensor) -> Tensor:
-        return self.index[:, :, None, None].expand(-1, -1, *x.shape[2:])
 
 
 class Part(NamedTuple):
@@ -200,26 +74,17 @@ class _Union(torch.autograd.Function):
         kernel: Kernel = FUSED if not dropout and FUSED.serves(of_query) else PlainKernel(dropout)
         work = torch.promote_types(of_query.dtype, torch.float32)
         out = _start(n_tiling, of_query.shape, work, of_query.device)
-        log_mass = out.new_full((*out.shape[:3], 1), _hidden(work))  # (B, T, H, 1)
-        rules = []
-        for index, part in enumerate(parts):
-            (q,), (k, v) = _heads_first(part.queries, of_query), _heads_first(part.keys, of_key, of_value)
-            mask, kept = _add_where(part.allowed, work), kernel.draw_kept(q, k)
-            rules += [mask, kept]
-            found, mass = kernel.forward(q, k, v, mask, kept, scale)
-            found, mass = found.transpose(1, 2), mass.transpose(1, 2).unsqueeze(-1)
-            if index < n_tiling:
-                part.queries.put(out, found)
-                part.queries.put(log_mass, mass)
-            else:
-                _merge(out, log_mass, part.queries, found, mass)
-        empty = log_mass < _hidden(work) / 2
+        log_mass = out.new_full((*out.shape[:3], 1), hidden_score(work))  # (B, T, H, 1)
+        masks = [None if part.allowed is None else add_where(~part.allowed, work) for part in parts]
+        with untracked():
+            kept = _attend_parts(out, log_mass, parts, n_tiling, kernel, (of_query, of_key, of_value), masks, scale)
+        empty = log_mass < hidden_score(work) / 2
         if out.device.type != "cpu" or empty.any():  # Elsewhere one would have to wait for the answer.
             # Infinite mass turns every probability of an empty row to zero in backward.
             log_mass.masked_fill_(empty, torch.inf)
             out.masked_fill_(empty, 0.0)
         out = out.to(of_query.dtype)
-        ctx.save_for_backward(out, log_mass, *inputs, *rules)
+        ctx.save_for_backward(out, log_mass, *inputs, *masks, *kept)
         ctx.kernel, ctx.scale, ctx.n_inputs, ctx.n_tiling = kernel, scale, len(inputs), n_tiling
         ctx.layouts = [(part.queries, part.keys) for part in parts]
         return out
@@ -229,17 +94,60 @@ class _Union(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         out, log_mass, *rest = ctx.saved_tensors
         inputs, rules = rest[: ctx.n_inputs], rest[ctx.n_inputs :]
-        of_query, of_key, of_value = _unpacked(inputs)
         totals = [_start(ctx.n_tiling, x.shape, log_mass.dtype, x.device) for x in inputs]
-        for index, (queries, keys) in enumerate(ctx.layouts):
-            mask, kept = rules[2 * index : 2 * index + 2]
-            g, o, mass, q = _heads_first(queries, grad, out, log_mass, of_query)
-            k, v = _heads_first(keys, of_key, of_value)
-            found = ctx.kernel.backward(g, o, mass, q, k, v, mask, kept, ctx.scale)
-            for total, layout, part in zip(_unpacked(totals), (queries, keys, keys), found, strict=True):
-                enter = layout.put if index < ctx.n_tiling else layout.give
-                enter(total, part.transpose(1, 2))
+        with untracked():
+            _find_gradients(_unpacked(totals), grad, out, log_mass, _unpacked(inputs), rules, ctx)
         return (None, None, None, None, *(total.to(grad.dtype) for total in totals))
+
+
+def _attend_parts(
+    out: Tensor,
+    log_mass: Tensor,
+    parts: Sequence[Part],
+    n_tiling: int,
+    kernel: Kernel,
+    heads: Sequence[Tensor],
+    masks: Sequence[Tensor | None],
+    scale: float,
+) -> list[Tensor | None]:
+    """Write heads (B, T, H, E) and log mass (B, T, H, 1); return which weights of each part dropout kept."""
+    of_query, of_key, of_value = heads
+    drawn = []
+    for index, (part, mask) in enumerate(zip(parts, masks, strict=True)):
+        (q,), (k, v) = _heads_first(part.queries, of_query), _heads_first(part.keys, of_key, of_value)
+        kept = kernel.draw_kept(q, k)
+        drawn.append(kept)
+        found, mass = kernel.forward(q, k, v, mask, kept, scale)
+        found, mass = found.transpose(1, 2), mass.transpose(1, 2).unsqueeze(-1)
+        if index < n_tiling:
+            part.queries.put(out, found)
+            part.queries.put(log_mass, mass)
+        else:
+            _merge(out, log_mass, part.queries, found, mass)
+    return drawn
+
+
+def _find_gradients(
+    totals: Sequence[Tensor],
+    grad: Tensor,
+    out: Tensor,
+    log_mass: Tensor,
+    heads: Sequence[Tensor],
+    rules: Sequence[Tensor | None],
+    ctx: Any,
+) -> None:
+    """Enter the gradients of query, key and value into `totals`, (B, T, H, E) each, part by part."""
+    of_query, of_key, of_value = heads
+    n_parts = len(ctx.layouts)
+    for index, ((queries, keys), mask, kept) in enumerate(
+        zip(ctx.layouts, rules[:n_parts], rules[n_parts:], strict=True)
+    ):
+        g, o, mass, q = _heads_first(queries, grad, out, log_mass, of_query)
+        k, v = _heads_first(keys, of_key, of_value)
+        found = ctx.kernel.backward(g, o, mass, q, k, v, mask, kept, ctx.scale)
+        for total, layout, part in zip(totals, (queries, keys, keys), found, strict=True):
+            enter = layout.put if index < ctx.n_tiling else layout.give
+            enter(total, part.transpose(1, 2))
 
 
 def _unpacked(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -264,18 +172,6 @@ def _merge(out: Tensor, log_mass: Tensor, layout: Layout, found: Tensor, mass: T
     layout.put(log_mass, after)
 
 
-def _hidden(dtype: torch.dtype) -> float:
-    """Return what is added to the score of a pair that does not count: finite, so that no difference of two is NaN."""
-    return torch.finfo(dtype).min / 4
-
-
-def _add_where(allowed: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Return 0 where `allowed` (4 dimensions), else what hides."""
-    if allowed is None:
-        return None
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, _hidden(dtype))
-
-
 class FusedKernel:
     """PyTorch's fused attention for CPUs, by the operators under `scaled_dot_product_attention`.
 
@@ -287,7 +183,7 @@ class FusedKernel:
 
     def serves(self, query: Tensor) -> bool:
         """Whether the operators exist and take these heads; `meta` counts as a CPU, so that its cost can be counted."""
-        return query.device.type in ("cpu", "meta") and hasattr(torch.ops.aten, self.name)
+        return processor_of(query) == "cpu" and hasattr(torch.ops.aten, self.name)
 
     def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
         """Return None: the kernel drops nothing."""
@@ -332,7 +228,8 @@ class PlainKernel:
         """Return which weights (N, H, P, Q) dropout keeps, bool; None without dropout."""
         if not self.dropout:
             return None
-        return torch.rand(*query.shape[:3], key.shape[2], device=query.device) >= self.dropout
+        with torch.inference_mode(False):  # backward reads it again
+            return torch.rand(*query.shape[:3], key.shape[2], device=query.device) >= self.dropout
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, kept: Tensor | None, scale: float

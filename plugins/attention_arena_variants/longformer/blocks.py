@@ -11,17 +11,15 @@ R' of them at once; L queries and K keys of a piece; P queries and Q keys of a b
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from attention_arena_variants.longformer.layout import Band, Pinned, add_where, dense_rows, split
+from attention_arena.layers import Scratch, add_where, processor_of
+from attention_arena_variants.longformer.layout import Band, Pinned, dense_rows, split
 
-CPUS = ("cpu", "meta")
-"""Devices with a small cache; `meta` counts as one, so that its cost can be counted."""
 SCORES_AT_ONCE, SCORES_ON_ACCELERATORS = 2**19, 2**26
 """Scores of one product: on a CPU two such buffers stay in a core's cache."""
 BLOCK, BLOCK_ON_ACCELERATORS = 64, 256
@@ -32,7 +30,7 @@ PIECE, PIECE_ON_ACCELERATORS = 2**19, 2**40
 
 def choose_block(device: str, band: Band, H: int) -> int:
     """Return how many queries make a block: more while its scores are few, and few of them outside the band."""
-    if device not in CPUS:
+    if device != "cpu":
         return BLOCK_ON_ACCELERATORS
     block = BLOCK
     while 8 * block <= band.width and 2 * block * (band.width + 2 * block) * H <= SCORES_AT_ONCE // 2:
@@ -71,10 +69,10 @@ class Walk:
         self.projected, self.band, self.pinned, self.dropout = projected, band, pinned, dropout
         self.T, E = projected.shape[1], projected.shape[4]
         self.device, self.scale = projected.device, E**-0.5
-        self.on_cpu = self.device.type in CPUS
+        self.on_cpu = processor_of(self.device) == "cpu"
         # CPUs have no fast products of half precision, accelerators have no fast ones of float32.
         self.work = torch.promote_types(projected.dtype, torch.float32) if self.on_cpu else projected.dtype
-        self.block = min(choose_block(self.device.type, band, projected.shape[3]), self.T)
+        self.block = min(choose_block(processor_of(self.device), band, projected.shape[3]), self.T)
         self.n_pinned = 0 if pinned is None else pinned.tokens.shape[1]
         self.hidden = None if valid is None else ~valid
         if pinned is not None:
@@ -115,7 +113,7 @@ class Desk:
 
     def __init__(self, walk: Walk) -> None:
         self.walk = walk
-        self.memory: dict[str, Tensor] = {}
+        self.blank = Scratch(walk.work, walk.device)
 
     def lay_out(self, piece: Piece) -> None:
         """Copy a piece's heads."""
@@ -143,19 +141,10 @@ class Desk:
         self.n_rows = min(R, max(1, at_once // n_scores))
         self.n_scores = self.n_rows * n_scores
 
-    def blank(self, name: str, shape: Sequence[int], *, size: int = 0, dtype: torch.dtype | None = None) -> Tensor:
-        """Return the memory of a `name` in a shape, with anything in it; taken for `size` numbers, if that is more."""
-        n_numbers = math.prod(shape)
-        if name not in self.memory or len(self.memory[name]) < n_numbers:
-            self.memory[name] = torch.empty(
-                max(size, n_numbers), dtype=dtype or self.walk.work, device=self.walk.device
-            )
-        return self.memory[name][:n_numbers].view(*shape)
-
     def copied(self, name: str, x: Tensor) -> Tensor:
         """Return (N', T, H, E) as rows (N' H, T, E), copied to the memory of a `name`."""
         N, T, H, E = x.shape
-        return self.blank(name, (N, H, T, E)).copy_(x.transpose(1, 2)).flatten(0, 1)
+        return self.blank(name, N, H, T, E).copy_(x.transpose(1, 2)).flatten(0, 1)
 
     def cells(self) -> Iterator[Cell]:
         """Yield the pieces of work, queries in order."""
@@ -178,7 +167,7 @@ class Desk:
         """Return query (R', P, E) times keys, (R', P, G + Q), in the memory of a `name`."""
         G = self.walk.n_pinned
         R, P, Q = *query.shape[:2], G + cell.keys.stop - cell.keys.start
-        out = self.blank(name, (R, P, Q), size=self.n_scores)
+        out = self.blank(name, R, P, Q, at_least=self.n_scores)
         _multiply(query, keys.run[cell.rows, cell.keys].mT, out[..., G:])
         if keys.pinned is not None:
             _multiply(query, keys.pinned[cell.rows].mT, out[..., :G])
@@ -189,7 +178,7 @@ class Desk:
         G = self.walk.n_pinned
         out = total[cell.rows, cell.queries]
         # Never to `out` itself: what is written there is no dense batch, for which products are slower.
-        found = self.blank("found", out.shape)
+        found = self.blank("found", *out.shape)
         _multiply(weights[..., G:], values.run[cell.rows, cell.keys], found)
         if values.pinned is not None:
             found.baddbmm_(weights[..., :G], values.pinned[cell.rows])

@@ -18,7 +18,7 @@ class KeyGradient:
 
     def __init__(self, name: str, keys: Keys, desk: Desk) -> None:
         work = torch.promote_types(keys.run.dtype, torch.float32)
-        self.run = desk.blank(name, keys.run.shape, dtype=work).zero_()  # (R, K, E)
+        self.run = desk.blank(name, *keys.run.shape, dtype=work).zero_()  # (R, K, E)
         self.pinned = None if keys.pinned is None else torch.zeros_like(keys.pinned, dtype=work)  # (R, G, E)
 
     def add(self, cell: Cell, weights: Tensor, x: Tensor) -> None:

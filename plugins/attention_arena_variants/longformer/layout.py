@@ -59,11 +59,3 @@ def heads_of(rows: Tensor, N: int) -> Tensor:
 def put_rows(rows: Tensor, total: Tensor) -> None:
     """Write rows (N H, T, E) over heads `total` (N, T, H, E)."""
     total.copy_(heads_of(rows, len(total)))
-
-
-def add_where(hidden: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what to add to a score: 0, or where `hidden` so much that nothing of it is left.
-
-    Finite, so that a query without any key has weights that are numbers.
-    """
-    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, torch.finfo(dtype).min / 4)

@@ -9,13 +9,12 @@ Letters beside the usual ones: N layout rows (batch, times the residues of a dil
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attention_arena.layers import first_order
+from attention_arena.layers import first_order, untracked
 from attention_arena_variants.longformer.blocks import Desk, Walk
 from attention_arena_variants.longformer.gradients import Gradients, KeyGradient
 from attention_arena_variants.longformer.layout import Band, Pinned, put_rows
@@ -48,7 +47,7 @@ class _Attend(torch.autograd.Function):
         ctx.save_for_backward(projected, valid, *(pinned or (None, None, None)))
         ctx.rules = (band, dropout, seed)
         out = torch.empty(projected[:, :, 0].shape, dtype=projected.dtype, device=projected.device)
-        with _untracked():
+        with untracked():
             _write_heads(out, Walk(projected, band, valid, pinned, dropout, seed))
         return out if valid is None else out.masked_fill_(~valid[:, :, None, None], 0.0)
 
@@ -61,17 +60,9 @@ class _Attend(torch.autograd.Function):
         if valid is not None:
             grad = grad.masked_fill(~valid[:, :, None, None], 0.0)
         found = Gradients(projected, pinned)
-        with _untracked():
+        with untracked():
             _find_gradients(found, grad, Walk(projected, band, valid, pinned, dropout, seed))
         return (found.gather(), None, None, None, None, None)
-
-
-def _untracked() -> AbstractContextManager[Any]:
-    """Leave views and writes untracked, which is a good part of what an operation on a small block costs.
-
-    Nothing that is made inside may be kept. Compilers take no inference mode, and need none.
-    """
-    return nullcontext() if torch.compiler.is_compiling() else torch.inference_mode()
 
 
 def _write_heads(out: Tensor, walk: Walk) -> None:
@@ -79,7 +70,7 @@ def _write_heads(out: Tensor, walk: Walk) -> None:
     desk = Desk(walk)
     for piece in walk.pieces():
         desk.lay_out(piece)
-        heads = desk.blank("heads", desk.query.shape)
+        heads = desk.blank("heads", *desk.query.shape)
         for cell in desk.cells():
             weights = desk.weights(cell)
             kept = walk.draw_kept(weights)
@@ -95,7 +86,7 @@ def _find_gradients(found: Gradients, grad: Tensor, walk: Walk) -> None:
     for piece in walk.pieces():
         desk.lay_out(piece)
         of_heads = desk.copied("of heads", grad[piece.rows, piece.queries])
-        of_query = desk.blank("of query", desk.query.shape)
+        of_query = desk.blank("of query", *desk.query.shape)
         of_key, of_value = KeyGradient("of key", desk.key, desk), KeyGradient("of value", desk.value, desk)
         for cell in desk.cells():
             g = of_heads[cell.rows, cell.queries]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena.layers import first_order, without_autocast
+from attention_arena.layers import first_order, hidden_score, without_autocast
 from attention_arena_variants.performer.chunks import empty_heads, plan_walk, put, rows_of, take
 from attention_arena_variants.performer.linear import (
     Rules,
@@ -24,7 +24,6 @@ from attention_arena_variants.performer.linear import (
     divide_back,
     hide_gradients,
     hide_scales,
-    lowest,
     take_values,
 )
 
@@ -40,7 +39,7 @@ class Past(NamedTuple):
     @classmethod
     def empty(cls, weights: Tensor, M: int, V: int) -> Past:
         """Return the past of the first token under `weights` (N, ...)."""
-        gauge = weights.new_full((len(weights), 1, 1), lowest(weights.dtype))
+        gauge = weights.new_full((len(weights), 1, 1), hidden_score(weights.dtype))
         return cls(weights.new_zeros(len(weights), M, V + 1), gauge)
 
 
@@ -175,7 +174,7 @@ class _Causal(torch.autograd.Function):
                     gauge = (
                         take(running, slice(start - 1, start), work)
                         if start
-                        else here.new_full((len(here), 1, 1), lowest(work))
+                        else here.new_full((len(here), 1, 1), hidden_score(work))
                     )
                     decays = _decays(take(log_scale[rows], span, work), gauge, C)
                     of_out, mixed, inverse_here = (take(x[rows], span, work) for x in (grad, out, inverse))

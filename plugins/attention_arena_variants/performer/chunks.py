@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attention_arena.layers import processor_of
+
 FEATURES_AT_ONCE = {"cpu": 2**19}
 """Features in memory at a time: what fits a CPU's cache; elsewhere a quarter of a gigabyte."""
 SHORTEST_PIECE = 256
@@ -30,7 +32,7 @@ def plan_walk(query: Tensor, M: int, chunk: int | None = None) -> Walk:
     what remains of the sequence is a piece of its own.
     """
     B, H, T, _ = query.shape
-    at_once = FEATURES_AT_ONCE.get(query.device.type, 2**26)
+    at_once = FEATURES_AT_ONCE.get(processor_of(query), 2**26)
     if chunk is None:
         n_positions = max(SHORTEST_PIECE, at_once // (B * H * M))
         whole = T

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena.layers import first_order, without_autocast
+from attention_arena.layers import first_order, hidden_score, without_autocast
 from attention_arena_variants.performer.chunks import (
     empty_heads,
     plan_walk,
@@ -52,11 +52,6 @@ class Rules(NamedTuple):
         return cls(kernel, m * min_denominator if kernel.signed else 0.0, chunk)
 
 
-def lowest(dtype: torch.dtype) -> float:
-    """Return the gauge of no keys: finite, so that no difference of two is NaN."""
-    return torch.finfo(dtype).min / 4
-
-
 def take_values(value: Tensor, valid: Tensor | None, chunk: slice, dtype: torch.dtype) -> Tensor:
     """Return values and ones (N, C, V + 1); zero where a key is hidden, so that it counts in neither sum."""
     ones = with_column(take(value, chunk, dtype), 1.0)
@@ -67,7 +62,7 @@ def take_values(value: Tensor, valid: Tensor | None, chunk: slice, dtype: torch.
 def hide_scales(log_scale: Tensor, valid: Tensor | None, H: int, chunk: slice) -> Tensor:
     """Return `log_scale` (N, C, 1), lowest where a key is hidden."""
     hidden = take_hidden(valid, H, chunk)
-    return log_scale if hidden is None else log_scale.masked_fill_(hidden, lowest(log_scale.dtype))
+    return log_scale if hidden is None else log_scale.masked_fill_(hidden, hidden_score(log_scale.dtype))
 
 
 def divide(total: Tensor, least: float) -> tuple[Tensor, Tensor]:
@@ -178,7 +173,7 @@ def _sum_keys(
     """Return the total (N, M, V + 1) of phi(k) [v, 1]^T and its gauge (N, 1, 1); write log scales (B, H, T, 1)."""
     N, M, _ = weights.shape
     total = weights.new_zeros(N, M * kernel.n_per_weight, value.shape[-1] + 1)
-    gauge = weights.new_full((N, 1, 1), lowest(weights.dtype))
+    gauge = weights.new_full((N, 1, 1), hidden_score(weights.dtype))
     for chunk in positions:
         features, log_scale = kernel.stable_and_scale(take(key, chunk, weights.dtype), weights)
         log_scale = hide_scales(log_scale, valid, key.shape[1], chunk)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena.layers import first_order, without_autocast
+from attention_arena.layers import first_order, hidden_score, without_autocast
 from attention_arena_variants.performer.chunks import (
     empty_heads,
     plan_walk,
@@ -31,7 +31,7 @@ from attention_arena_variants.performer.chunks import (
     with_column,
 )
 from attention_arena_variants.performer.features import Exponential
-from attention_arena_variants.performer.linear import hide_gradients, lowest
+from attention_arena_variants.performer.linear import hide_gradients
 
 
 def attend_by_mixture(
@@ -206,7 +206,7 @@ def _take_keys(key: Tensor, valid: Tensor | None, chunk: slice, kernel: Exponent
     bias = kernel.norm_term(k)
     hidden = take_hidden(valid, key.shape[1], chunk)
     if hidden is not None:
-        k, bias = k.masked_fill(hidden, 0.0), bias.masked_fill_(hidden, lowest(dtype))
+        k, bias = k.masked_fill(hidden, 0.0), bias.masked_fill_(hidden, hidden_score(dtype))
     return torch.cat([k, bias, torch.ones_like(bias)], dim=-1)
 
 

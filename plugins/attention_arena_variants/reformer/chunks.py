@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_arena.layers import first_order, without_autocast
+from attention_arena.layers import Scratch, first_order, untracked, without_autocast
 from attention_arena_variants.reformer.layout import Layout, Rules
-from attention_arena_variants.reformer.scratch import Scratch
 from attention_arena_variants.reformer.windows import SortedRows, some_rows
 
 SELF_LOGIT = -1e5
@@ -52,20 +51,11 @@ class _ChunkedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, parts: Tensor, layout: Layout, rules: Rules) -> Tensor:
         B, T, _, H, E = parts.shape
-        scratch = _scratch_for(parts)
+        work = torch.promote_types(parts.dtype, torch.float32)
         out = torch.empty(B, T, H, E, dtype=parts.dtype, device=parts.device)
-        log_mass = torch.empty(B, H, T, dtype=scratch.dtype, device=parts.device)
-        for rows in some_rows(B, H, T, rules, parts.device):
-            heads, mass = _attend(SortedRows(layout, rules, rows, 0), parts, "heads", scratch)
-            for r in range(1, layout.order.shape[2]):
-                more = _attend(SortedRows(layout, rules, rows, r), parts, "more heads", scratch)
-                heads, mass = _merge(heads, mass, *more)
-            if layout.valid is not None:
-                # Infinite mass turns every probability of a query without keys to zero in backward.
-                empty = mass < HIDDEN / 2
-                heads, mass = heads.masked_fill_(empty.unsqueeze(-1), 0.0), mass.masked_fill_(empty, torch.inf)
-            _put(rows.by_token(out), heads)
-            _put(rows.by_head(log_mass), mass)
+        log_mass = torch.empty(B, H, T, dtype=work, device=parts.device)
+        with untracked():
+            _write_heads(out, log_mass, parts, layout, rules)
         ctx.rules = rules
         ctx.save_for_backward(parts, out, log_mass, *layout)
         return out
@@ -74,27 +64,47 @@ class _ChunkedAttention(torch.autograd.Function):
     @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         parts, out, log_mass, *tensors = ctx.saved_tensors
-        layout, rules, scratch = Layout(*tensors), ctx.rules, _scratch_for(parts)
-        B, T, _, H, E = parts.shape
-        grad, grad_parts = grad.contiguous(), torch.empty_like(parts)
-        along = _along(out, grad)
-        for rows in some_rows(B, H, T, rules, parts.device):
-            mass = rows.by_head(log_mass).flatten(0, 1), rows.by_head(along).flatten(0, 1)  # (n, T) each
-            total = scratch("total", 2, len(mass[0]), T, E)
-            for r in range(layout.order.shape[2]):
-                run = SortedRows(layout, rules, rows, r)
-                for into, found in zip(total, _attend_backward(run, parts, grad, *mass, scratch), strict=True):
-                    if r:
-                        into += run.unsort(found, scratch("unsorted", *into.shape))
-                    else:
-                        run.unsort(found, into)
-            for part, found in enumerate(total):
-                _put(rows.by_token(grad_parts[:, :, part]), found)
+        grad_parts = torch.empty_like(parts)
+        with untracked():
+            _write_gradients(grad_parts, parts, out, grad.contiguous(), log_mass, Layout(*tensors), ctx.rules)
         return grad_parts, None, None
 
 
-def _scratch_for(parts: Tensor) -> Scratch:
-    return Scratch(torch.promote_types(parts.dtype, torch.float32), parts.device)
+def _write_heads(out: Tensor, log_mass: Tensor, parts: Tensor, layout: Layout, rules: Rules) -> None:
+    """Write heads (B, T, H, E) and the logs of their mass (B, H, T)."""
+    B, T, _, H, _ = parts.shape
+    scratch = Scratch(log_mass.dtype, parts.device)
+    for rows in some_rows(B, H, T, rules, parts.device):
+        heads, mass = _attend(SortedRows(layout, rules, rows, 0), parts, "heads", scratch)
+        for r in range(1, layout.order.shape[2]):
+            more = _attend(SortedRows(layout, rules, rows, r), parts, "more heads", scratch)
+            heads, mass = _merge(heads, mass, *more)
+        if layout.valid is not None:
+            # Infinite mass turns every probability of a query without keys to zero in backward.
+            empty = mass < HIDDEN / 2
+            heads, mass = heads.masked_fill_(empty.unsqueeze(-1), 0.0), mass.masked_fill_(empty, torch.inf)
+        _put(rows.by_token(out), heads)
+        _put(rows.by_head(log_mass), mass)
+
+
+def _write_gradients(
+    grad_parts: Tensor, parts: Tensor, out: Tensor, grad: Tensor, log_mass: Tensor, layout: Layout, rules: Rules
+) -> None:
+    """Write the gradient of parts (B, T, 2, H, E), given that of heads, `grad` (B, T, H, E)."""
+    B, T, _, H, E = parts.shape
+    scratch, along = Scratch(log_mass.dtype, parts.device), _along(out, grad)
+    for rows in some_rows(B, H, T, rules, parts.device):
+        mass = rows.by_head(log_mass).flatten(0, 1), rows.by_head(along).flatten(0, 1)  # (n, T) each
+        total = scratch("total", 2, len(mass[0]), T, E)
+        for r in range(layout.order.shape[2]):
+            run = SortedRows(layout, rules, rows, r)
+            for into, found in zip(total, _attend_backward(run, parts, grad, *mass, scratch), strict=True):
+                if r:
+                    into += run.unsort(found, scratch("unsorted", *into.shape))
+                else:
+                    run.unsort(found, into)
+        for part, found in enumerate(total):
+            _put(rows.by_token(grad_parts[:, :, part]), found)
 
 
 def _put(into: Tensor, rows: Tensor) -> None:
@@ -169,6 +179,12 @@ def _load(run: SortedRows, parts: Tensor, scratch: Scratch) -> tuple[Tensor, Ten
 
 def _scores(run: SortedRows, piece: slice, query: Tensor, keys: Tensor, scratch: Scratch) -> Tensor:
     """Return the logits (k, m, W) of some chunks, to base 2 and as scratch "scores"."""
+    if run.is_open:
+        scores = scratch("scores", len(query[piece]), run.cut.chunk, run.cut.width)
+        torch.bmm(query[piece], keys[piece].mT, out=scores)
+        run.in_front(scores, piece).fill_(HIDDEN)
+        _itself(scores, run).fill_(SELF_LOGIT * LOG2_E)
+        return scores
     below = run.below(piece, scratch)
     scores = scratch("scores", len(below), run.cut.chunk, run.cut.width).copy_(below)
     itself = _itself(scores, run) * -HIDDEN + SELF_LOGIT * LOG2_E

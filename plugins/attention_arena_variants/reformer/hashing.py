@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attention_arena.layers import without_autocast
+from attention_arena.layers import processor_of, without_autocast
 
 DIRECT_BUCKETS = 128
 """Most buckets that one rotation assigns; more are the product of two, which costs 2 sqrt(b) axes instead of b."""
@@ -70,7 +70,7 @@ def assign_buckets(query: Tensor, rotations: Tensor, factors: Sequence[int]) -> 
         axes = rotations.to(query.device, work)
         B, H, T, _ = query.shape
         buckets = torch.empty(B, H, axes.shape[1], T, dtype=torch.int64, device=query.device)
-        at_once = AXES_AT_ONCE.get(query.device.type, 2**26)
+        at_once = AXES_AT_ONCE.get(processor_of(query), 2**26)
         n = max(1, at_once // (H * axes[0].numel()))
         # What fits the cache takes a third of the time.
         for tokens, found in zip(torch.split(query, n, 2), torch.split(buckets, n, 3), strict=True):

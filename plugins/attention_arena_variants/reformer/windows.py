@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attention_arena.layers import Scratch, processor_of
 from attention_arena_variants.reformer.layout import Layout, Rules, invert
-from attention_arena_variants.reformer.scratch import Scratch
 
 TOKENS_AT_ONCE = {"cpu": 2**13}
 """Tokens sorted at a time, in whole rows; elsewhere 2^22."""
@@ -83,7 +83,7 @@ class Rows(NamedTuple):
 
 def some_rows(B: int, H: int, T: int, rules: Rules, device: torch.device) -> Iterator[Rows]:
     """Yield all rows, some at a time."""
-    n = max(1, TOKENS_AT_ONCE.get(device.type, 2**22) // T)
+    n = max(1, TOKENS_AT_ONCE.get(processor_of(device), 2**22) // T)
     if rules.wrap:
         # A first chunk then looks back to the end of its own row, so that no other row may lie in front.
         n = 1
@@ -111,6 +111,10 @@ class SortedRows:
         self.kept = None if layout.kept is None else self._of_round(layout.kept, r)  # (n, m, W)
         self.positions = self._positions(layout)
         self.own_codes = self._codes(layout, r) if rules.coded else None
+        # Then what stands in front of a row is all that is hidden, and masks of every pair are not needed.
+        self.is_open = not (
+            rules.causal or rules.coded or rules.wrap or layout.valid is not None or self.cut.length > self.length
+        ) and (r == 0 or not rules.duplicate_correction)
         self.earlier_codes = [self._codes(layout, other) for other in range(r if rules.duplicate_correction else 0)]
 
     def gather(self, x: Tensor, part: int, into: Tensor) -> Tensor:
@@ -145,7 +149,7 @@ class SortedRows:
 
     def pieces(self) -> Iterator[slice]:
         """Yield all chunks, some at a time."""
-        at_once = SCORES_AT_ONCE.get(self.places.device.type, 2**26)
+        at_once = SCORES_AT_ONCE.get(processor_of(self.places), 2**26)
         k, n_chunks = max(1, at_once // (self.cut.chunk * self.cut.width)), self.places.numel() // self.cut.chunk
         for start in range(0, n_chunks, k):
             yield slice(start, min(start + k, n_chunks))
@@ -165,6 +169,10 @@ class SortedRows:
                 torch.minimum(nearest, self._behind(codes, piece, other), out=nearest)
             below = torch.minimum(below, nearest.sub_(self.rules.reach + 1), out=whole)
         return below.clamp_(max=0)
+
+    def in_front(self, scores: Tensor, piece: slice) -> Tensor:
+        """Return `scores` (k, m, W) of some chunks with what stands in front of a row, a view (rows, m, look-back)."""
+        return scores[-piece.start % self.cut.n_chunks :: self.cut.n_chunks, :, : self.cut.look_back]
 
     def kept_in(self, piece: slice) -> Tensor:
         """Return which probabilities of some chunks dropout keeps, (k, m, W)."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attention_arena.layers import AttentionOutput, HeadAttention, attend_projected, attend_union, rotate
+from attention_arena.layers import AttentionOutput, HeadAttention, attend_projected, attend_union, processor_of, rotate
 from attention_arena.variant import Context, ModelShape, State
 from attention_arena_variants.sparse.pattern import Frame, Pattern
 
@@ -63,7 +63,7 @@ def frame_for(pattern: Pattern, n_sequences: int, length: int, valid: Tensor | N
     if missing and (valid is not None or not pattern.causal):
         valid = torch.ones(n_sequences, length, dtype=torch.bool, device=device) if valid is None else valid
         valid = functional.pad(valid, (0, missing))
-    span = max(1, SPAN // n_sequences) if device.type in ("cpu", "meta") else length + missing
+    span = max(1, SPAN // n_sequences) if processor_of(device) == "cpu" else length + missing
     return Frame(length + missing, span, valid, device)
 
 

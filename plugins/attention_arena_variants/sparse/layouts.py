@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attention_arena.layers import Tiling
+
 
 @dataclass(frozen=True)
-class Classes:
+class Classes(Tiling):
     """Positions with equal remainder by `stride`, which must divide the length: one layout row for each remainder.
 
     Of the table with `stride` columns that the sequence fills row by row: its rows `start` to `stop`, and its columns
@@ -25,19 +27,8 @@ class Classes:
     left: int
     right: int
 
-    def take(self, x: Tensor) -> Tensor:
-        """Return classes (N, stop - start, H, C) of `x` (B, T, H, C)."""
-        return self._columns(x).flatten(0, 1)
-
-    def put(self, total: Tensor, part: Tensor) -> None:
-        """Write classes (N, stop - start, H, C)."""
-        self._columns(total).copy_(torch.unflatten(part, 0, (len(total), -1)))
-
-    def give(self, total: Tensor, part: Tensor) -> None:
-        """Add classes (N, stop - start, H, C)."""
-        self._columns(total).add_(torch.unflatten(part, 0, (len(total), -1)))
-
-    def _columns(self, x: Tensor) -> Tensor:
+    def tiles(self, x: Tensor) -> Tensor:
+        """Return classes (B, right - left, stop - start, H, C)."""
         table = torch.unflatten(x, 1, (-1, self.stride))  # (B, T / l, l, H, C)
         return table[:, self.start : self.stop, self.left : self.right].transpose(1, 2)
 

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena.layers import Blocks, Part
-from attention_arena.layers.union import Layout
+from attention_arena.layers import Blocks, Layout, Part
 
 
 class Frame(NamedTuple):

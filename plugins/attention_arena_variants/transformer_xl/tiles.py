@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attention_arena.layers import processor_of
 from attention_arena_variants.transformer_xl.windows import Block, Windows
 
 
@@ -30,7 +31,7 @@ def tile_size(x: Tensor) -> TileSize:
     On a CPU, scores should stay in a core's own cache while they are worked on, and few queries leave little work
     above the diagonal; products in half precision need more of them to be fast.
     """
-    if x.device.type != "cpu":
+    if processor_of(x) != "cpu":
         return TileSize(512, 2**26)
     return TileSize(128, 2**18) if work_type(x).itemsize >= 4 else TileSize(256, 2**19)
 
@@ -40,7 +41,7 @@ def work_type(x: Tensor) -> torch.dtype:
 
     Processors without matrix units multiply half precision more slowly than float32; a tile's share is then converted.
     """
-    has_matrix_units = x.device.type != "cpu" or torch.cpu._is_amx_tile_supported()
+    has_matrix_units = processor_of(x) != "cpu" or torch.cpu._is_amx_tile_supported()
     return x.dtype if has_matrix_units else torch.promote_types(x.dtype, torch.float32)
 
 

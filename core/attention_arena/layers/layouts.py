@@ -1,0 +1,139 @@
+"""Layouts: which tokens stand in which row of a dense product, as views of whole tensors.
+
+Letters beside the usual ones: N layout rows (batch times blocks); P queries or keys of a layout row; C numbers of a
+head's token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Layout(Protocol):
+    """Where the queries or keys of a part come from."""
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return the tokens of `x` (B, T, H, C) as (N, P, H, C); a view where strides allow it."""
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Write `part` (N, P, H, C) over the tokens of `total` (B, T, H, C) that `take` reads, each of them once."""
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add `part` (N, P, H, C) to the tokens of `total` (B, T, H, C) that `take` reads."""
+
+
+class Tiling:
+    """A layout that names each of some tokens once: a view `tiles` of them, (B, N / B, P, H, C), says which."""
+
+    def tiles(self, x: Tensor) -> Tensor:
+        """Return the tokens of `x` (B, T, H, C) as a view (B, N / B, P, H, C)."""
+        raise NotImplementedError(f"{type(self).__name__} has no tiles")
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return layout rows (N, P, H, C)."""
+        return self.tiles(x).flatten(0, 1)
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Write layout rows (N, P, H, C)."""
+        self.tiles(total).copy_(torch.unflatten(part, 0, (len(total), -1)))
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add layout rows (N, P, H, C)."""
+        self.tiles(total).add_(torch.unflatten(part, 0, (len(total), -1)))
+
+
+@dataclass(frozen=True)
+class Blocks(Tiling):
+    """Positions `start` up to `stop` (None: the end) in blocks of `size`, which must divide them: N = B blocks."""
+
+    size: int
+    start: int = 0
+    stop: int | None = None
+
+    def tiles(self, x: Tensor) -> Tensor:
+        """Return blocks (B, blocks, size, H, C)."""
+        return torch.unflatten(x[:, self.start : self.stop], 1, (-1, self.size))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Runs of `size` positions, as keys: one at every `step` from `start` on, the last ending at `stop`.
+
+    `step` must divide `size`, so that runs overlap in whole steps. N = B runs.
+    """
+
+    size: int
+    step: int
+    start: int
+    stop: int
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return runs (N, size, H, C)."""
+        runs = x[:, self.start : self.stop].unfold(1, self.size, self.step)  # (B, N / B, H, C, size)
+        return runs.movedim(-1, 2).flatten(0, 1)
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Refuse: what is written to one position twice has no meaning."""
+        raise TypeError("runs that overlap are keys of a part, never its queries")
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add runs (N, size, H, C)."""
+        runs = torch.unflatten(part, 0, (len(total), -1))
+        for first in range(0, self.size, self.step):
+            stop = self.stop - self.size + first + self.step
+            blocks = torch.unflatten(total[:, self.start + first : stop], 1, (-1, self.step))
+            blocks.add_(runs[:, :, first : first + self.step])
+
+
+@dataclass(frozen=True)
+class Residues(Tiling):
+    """Every `stride`-th position, which must divide them: N = B stride, a row for each residue."""
+
+    stride: int
+
+    def tiles(self, x: Tensor) -> Tensor:
+        """Return residue classes (B, stride, T / stride, H, C)."""
+        return torch.unflatten(x, 1, (-1, self.stride)).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Everything:
+    """All positions: N = B."""
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return `x`."""
+        return x
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Write all positions."""
+        total.copy_(part)
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add all positions."""
+        total.add_(part)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Chosen positions `index` (B, P), int64, as keys; a position may be chosen twice. N = B."""
+
+    index: Tensor
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return chosen tokens (B, P, H, C)."""
+        return x.gather(1, self._spread(x))
+
+    def put(self, total: Tensor, part: Tensor) -> None:
+        """Refuse: what is written to one position twice has no meaning."""
+        raise TypeError("chosen positions are keys of a part, never its queries")
+
+    def give(self, total: Tensor, part: Tensor) -> None:
+        """Add chosen tokens (B, P, H, C)."""
+        total.scatter_add_(1, self._spread(total), part.to(total.dtype))
+
+    def _spread(self, x: Tensor) -> Tensor:
+        return self.index[:, :, None, None].expand(-1, -1, *x.shape[2:])
