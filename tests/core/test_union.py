@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -95,24 +97,61 @@ def test_the_union_is_one_softmax(kernel: str, name: str, dtype: torch.dtype, to
         torch.testing.assert_close(gradient.double(), reference, rtol=0, atol=3 * tolerance)
 
 
-@pytest.mark.parametrize("name", ["blocks", "window", "residues"])
+def around(reach: int, at_once: int) -> list[Part]:
+    """Return blocks of 2 with those up to `reach` before and after them: the first and last apart, `at_once` others."""
+    n_blocks, parts, fresh = T // 2, [], 0
+    bounds = [(0, 1), *((b, min(b + at_once, n_blocks - reach)) for b in range(reach, n_blocks - reach, at_once))]
+    bounds += [(b, b + 1) for b in (*range(1, reach), *range(n_blocks - reach, n_blocks))]
+    for first, stop in sorted(bounds):
+        low, high = max(0, first - reach), min(n_blocks, stop + reach)
+        keys = Windows(2 * (high - low - (stop - first) + 1), 2, 2 * low, 2 * high, 2 * fresh)
+        parts.append(Part(Blocks(2, 2 * first, 2 * stop), keys))
+        fresh = high
+    return parts
+
+
+TILED: dict[str, tuple[list[Part], int]] = {
+    "blocks": (CASES["blocks"][0], 1),
+    "window": (CASES["window"][0], 1),
+    "residues": (CASES["residues"][0], 1),
+    **{f"runs of {2 * reach + 1}, {n} at once": (around(reach, n), T) for reach in (1, 2) for n in (1, 2, 3, 9)},
+}
+"""Parts, and how many of them name each token once as a query, and put it once as a key."""
+
+
+@pytest.mark.parametrize("name", TILED)
 def test_what_tiles_the_sequence_may_be_written(kernel: str, name: str) -> None:
-    """The first part of these names each token once; so the same, in heads apart and in one tensor."""
-    parts, _ = CASES[name]
+    """The same comes out, in heads apart and in one tensor."""
+    parts, n_tiling = TILED[name]
+    tiled = [part._replace(tiles=index < n_tiling) for index, part in enumerate(parts)]
     weights = torch.randn(B, H, T, E, dtype=torch.float64)
     inputs = heads(torch.float64)
     expected = attend_union(*inputs, parts)
     of_expected = torch.autograd.grad(expected, inputs, weights)
-    found = attend_union(*inputs, parts, n_tiling=1)
-    assert torch.equal(found, expected)
+    found = attend_union(*inputs, tiled)
+    assert_close = partial(torch.testing.assert_close, rtol=0, atol=1e-14)
+    assert_close(found, expected)
     for gradient, reference in zip(torch.autograd.grad(found, inputs, weights), of_expected, strict=True):
-        assert torch.equal(gradient, reference)
-    for n_tiling in (0, 1):
+        assert_close(gradient, reference)
+    for chosen in (parts, tiled):
         projected = torch.stack([x.transpose(1, 2) for x in inputs], dim=2).detach().requires_grad_()
-        found = attend_projected(projected, parts, n_tiling=n_tiling)
-        assert torch.equal(found, expected.transpose(1, 2))
+        found = attend_projected(projected, chosen)
+        assert_close(found, expected.transpose(1, 2))
         (gradient,) = torch.autograd.grad(found, projected, weights.transpose(1, 2))
-        assert torch.equal(gradient, torch.stack([x.transpose(1, 2) for x in of_expected], dim=2))
+        assert_close(gradient, torch.stack([x.transpose(1, 2) for x in of_expected], dim=2))
+
+
+def test_a_part_may_be_about_some_sequences(kernel: str) -> None:
+    parts, _ = CASES["blocks"]
+    inputs = heads(torch.float64)
+    expected = attend_union(*inputs, parts)
+    each = [part._replace(sequences=slice(b, b + 1), tiles=True) for b in range(B) for part in parts]
+    found = attend_union(*inputs, each)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-14)
+    weights = torch.randn(B, H, T, E, dtype=torch.float64)
+    of_expected, of_found = (torch.autograd.grad(x, inputs, weights) for x in (expected, found))
+    for gradient, reference in zip(of_found, of_expected, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-14)
 
 
 def test_gradients_agree_with_differences(kernel: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attention_arena.variant import ModelShape
 from attention_arena_variants.sparse import SparseOptions, choose_patterns, fixed, strided
-from attention_arena_variants.sparse.attention import frame_for
+from attention_arena_variants.sparse.attention import lay_out
 from attention_arena_variants.sparse.fixed import Fixed
 from attention_arena_variants.sparse.layouts import Cells
 from attention_arena_variants.sparse.pattern import Pattern
@@ -118,12 +118,12 @@ def count_pairs(pattern: Pattern, T: int, valid: Tensor | None = None) -> tuple[
     """Return how often the parts of a pattern hold each pair (B, T, T), and how often they should."""
     B = 1 if valid is None else len(valid)
     narrowed = pattern.narrowed(T)
-    frame = frame_for(narrowed, B, T, valid, torch.device("cpu"))
-    n = frame.length
+    n = narrowed.padded(T)
     places = torch.arange(B * n).view(B, n, 1, 1)
     counts = torch.zeros(B * n, B * n, dtype=torch.long)
-    for part in narrowed.parts(frame):
-        queries, keys = (layout.take(places)[..., 0, 0] for layout in (part.queries, part.keys))
+    for part in lay_out(narrowed, B, T, valid, torch.device("cpu")):
+        chosen = places if part.sequences is None else places[part.sequences]
+        queries, keys = (layout.take(chosen)[..., 0, 0] for layout in (part.queries, part.keys))
         N, P, Q = *queries.shape, keys.shape[1]
         allowed = torch.ones(N, P, Q) if part.allowed is None else part.allowed[:, 0].expand(N, P, Q)
         pairs = (queries[:, :, None] * B * n + keys[:, None]).flatten()
@@ -199,8 +199,8 @@ def test_masks_stay_small_at_length(causal: bool, sets: tuple[bool, bool]) -> No
     patterns = (a_strided(64, 64, causal=causal, sets=sets), a_fixed(128, 32, causal=causal, sets=sets))
     for pattern in patterns:
         for T in (4096, 16384):
-            frame = frame_for(pattern, 1, T, None, torch.device("meta"))
-            masks = [part.allowed for part in pattern.parts(frame) if part.allowed is not None]
+            parts = lay_out(pattern, 1, T, None, torch.device("meta"))
+            masks = [part.allowed for part in parts if part.allowed is not None]
             assert sum(mask.numel() for mask in masks) <= 96 * T
 
 

@@ -6,6 +6,7 @@ head's token.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +21,7 @@ class Layout(Protocol):
         """Return the tokens of `x` (B, T, H, C) as (N, P, H, C); a view where strides allow it."""
 
     def put(self, total: Tensor, part: Tensor) -> None:
-        """Write `part` (N, P, H, C) over the tokens of `total` (B, T, H, C) that `take` reads, each of them once."""
+        """Write `part` (N, P, H, C) over the tokens of `total` (B, T, H, C) that `take` reads, where they are new."""
 
     def give(self, total: Tensor, part: Tensor) -> None:
         """Add `part` (N, P, H, C) to the tokens of `total` (B, T, H, C) that `take` reads."""
@@ -63,13 +64,15 @@ class Blocks(Tiling):
 class Windows:
     """Runs of `size` positions, as keys: one at every `step` from `start` on, the last ending at `stop`.
 
-    `step` must divide `size`, so that runs overlap in whole steps. N = B runs.
+    `step` must divide `size`, so that runs overlap in whole steps. N = B runs. From position `fresh` on, the start of a
+    step, no windows written before these have a position; None means that this is not known.
     """
 
     size: int
     step: int
     start: int
     stop: int
+    fresh: int | None = None
 
     def take(self, x: Tensor) -> Tensor:
         """Return runs (N, size, H, C)."""
@@ -77,16 +80,30 @@ class Windows:
         return runs.movedim(-1, 2).flatten(0, 1)
 
     def put(self, total: Tensor, part: Tensor) -> None:
-        """Refuse: what is written to one position twice has no meaning."""
-        raise TypeError("runs that overlap are keys of a part, never its queries")
+        """Write runs (N, size, H, C) from `fresh` on, each position once, and add what else there is."""
+        if self.fresh is None:
+            raise TypeError("runs that overlap are keys of a part, never its queries")
+        written = self.stop
+        for start, blocks, steps in self._steps(total, part):
+            n_new = (written - start) // self.step if start >= self.fresh else 0
+            if n_new:
+                blocks[:, :n_new].copy_(steps[:, :n_new])
+            if n_new < blocks.shape[1]:
+                blocks[:, n_new:].add_(steps[:, n_new:])
+            written = start
 
     def give(self, total: Tensor, part: Tensor) -> None:
         """Add runs (N, size, H, C)."""
+        for _, blocks, steps in self._steps(total, part):
+            blocks.add_(steps)
+
+    def _steps(self, total: Tensor, part: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield, for the last step of all runs and then those before, its first position, and its tokens in both."""
         runs = torch.unflatten(part, 0, (len(total), -1))
-        for first in range(0, self.size, self.step):
-            stop = self.stop - self.size + first + self.step
-            blocks = torch.unflatten(total[:, self.start + first : stop], 1, (-1, self.step))
-            blocks.add_(runs[:, :, first : first + self.step])
+        for first in reversed(range(0, self.size, self.step)):
+            start, stop = self.start + first, self.stop - self.size + first + self.step
+            blocks = torch.unflatten(total[:, start:stop], 1, (-1, self.step))
+            yield start, blocks, runs[:, :, first : first + self.step]
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,18 @@ SCORES_AT_ONCE = 2**26
 class Part(NamedTuple):
     """A set of keys: row by row, the queries of one layout attend to the keys of another.
 
-    `allowed`, bool, broadcastable to (N, H, P, Q), says which pairs count; None means all.
+    - `allowed`, bool, broadcastable to (N, H, P, Q): which pairs count; None means all.
+    - `tiles`: what is found is put in place, not added to what is there, which saves passes through memory. If any
+      part tiles, then those that do name each token once as a query, put each once as a key, and come before the other
+      parts that name it.
+    - `sequences`: those of the batch that the part is about, and of which its layouts and its N speak; None means all.
     """
 
     queries: Layout
     keys: Layout
     allowed: Tensor | None = None
+    tiles: bool = False
+    sequences: slice | None = None
 
 
 def attend_union(
@@ -44,40 +50,35 @@ def attend_union(
     *,
     scale: float | None = None,
     dropout: float = 0,
-    n_tiling: int = 0,
 ) -> Tensor:
     """Return heads (B, H, T, E): for each query one softmax over the keys of all its parts.
 
     Query, key and value are (B, H, T, E); keys and values may have another length. Scores are multiplied by `scale`
-    (None: 1 / sqrt(E)), and computed in at least float32. A query without any key gives zeros. The first `n_tiling`
-    parts, if any, name each token once as a query and once as a key; what they find is written, not added, which saves
-    a pass through memory.
+    (None: 1 / sqrt(E)), and computed in at least float32. A query without any key gives zeros.
     """
     factor = query.shape[-1] ** -0.5 if scale is None else scale
     heads = (x.transpose(1, 2) for x in (query, key, value))
-    found: Tensor = _Union.apply(parts, n_tiling, factor, dropout, *heads)  # type: ignore[no-untyped-call]
+    found: Tensor = _Union.apply(parts, factor, dropout, *heads)  # type: ignore[no-untyped-call]
     return found.transpose(1, 2)
 
 
-def attend_projected(projected: Tensor, parts: Sequence[Part], *, n_tiling: int = 0) -> Tensor:
+def attend_projected(projected: Tensor, parts: Sequence[Part]) -> Tensor:
     """Return heads (B, T, H, E) of query, key and value in one tensor (B, T, 3, H, E), whose gradient is one too."""
     factor = projected.shape[-1] ** -0.5
-    return _Union.apply(parts, n_tiling, factor, 0.0, projected)  # type: ignore[no-any-return, no-untyped-call]
+    return _Union.apply(parts, factor, 0.0, projected)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Union(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, parts: Sequence[Part], n_tiling: int, scale: float, dropout: float, *inputs: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, parts: Sequence[Part], scale: float, dropout: float, *inputs: Tensor) -> Tensor:
         of_query, of_key, of_value = _unpacked(inputs)  # (B, T, H, E) each
         kernel: Kernel = FUSED if not dropout and FUSED.serves(of_query) else PlainKernel(dropout)
         work = torch.promote_types(of_query.dtype, torch.float32)
-        out = _start(n_tiling, of_query.shape, work, of_query.device)
+        out = _start(parts, of_query.shape, work, of_query.device)
         log_mass = out.new_full((*out.shape[:3], 1), hidden_score(work))  # (B, T, H, 1)
         masks = [None if part.allowed is None else add_where(~part.allowed, work) for part in parts]
         with untracked():
-            kept = _attend_parts(out, log_mass, parts, n_tiling, kernel, (of_query, of_key, of_value), masks, scale)
+            kept = _attend_parts(out, log_mass, parts, kernel, (of_query, of_key, of_value), masks, scale)
         empty = log_mass < hidden_score(work) / 2
         if out.device.type != "cpu" or empty.any():  # Elsewhere one would have to wait for the answer.
             # Infinite mass turns every probability of an empty row to zero in backward.
@@ -85,8 +86,8 @@ class _Union(torch.autograd.Function):
             out.masked_fill_(empty, 0.0)
         out = out.to(of_query.dtype)
         ctx.save_for_backward(out, log_mass, *inputs, *masks, *kept)
-        ctx.kernel, ctx.scale, ctx.n_inputs, ctx.n_tiling = kernel, scale, len(inputs), n_tiling
-        ctx.layouts = [(part.queries, part.keys) for part in parts]
+        ctx.kernel, ctx.scale, ctx.n_inputs = kernel, scale, len(inputs)
+        ctx.parts = [part._replace(allowed=None) for part in parts]
         return out
 
     @staticmethod
@@ -94,36 +95,35 @@ class _Union(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         out, log_mass, *rest = ctx.saved_tensors
         inputs, rules = rest[: ctx.n_inputs], rest[ctx.n_inputs :]
-        totals = [_start(ctx.n_tiling, x.shape, log_mass.dtype, x.device) for x in inputs]
+        totals = [_start(ctx.parts, x.shape, log_mass.dtype, x.device) for x in inputs]
         with untracked():
             _find_gradients(_unpacked(totals), grad, out, log_mass, _unpacked(inputs), rules, ctx)
-        return (None, None, None, None, *(total.to(grad.dtype) for total in totals))
+        return (None, None, None, *(total.to(grad.dtype) for total in totals))
 
 
 def _attend_parts(
     out: Tensor,
     log_mass: Tensor,
     parts: Sequence[Part],
-    n_tiling: int,
     kernel: Kernel,
     heads: Sequence[Tensor],
     masks: Sequence[Tensor | None],
     scale: float,
 ) -> list[Tensor | None]:
     """Write heads (B, T, H, E) and log mass (B, T, H, 1); return which weights of each part dropout kept."""
-    of_query, of_key, of_value = heads
     drawn = []
-    for index, (part, mask) in enumerate(zip(parts, masks, strict=True)):
+    for part, mask in zip(parts, masks, strict=True):
+        of_query, of_key, of_value, of_out, of_mass = _chosen(part, *heads, out, log_mass)
         (q,), (k, v) = _heads_first(part.queries, of_query), _heads_first(part.keys, of_key, of_value)
         kept = kernel.draw_kept(q, k)
         drawn.append(kept)
         found, mass = kernel.forward(q, k, v, mask, kept, scale)
         found, mass = found.transpose(1, 2), mass.transpose(1, 2).unsqueeze(-1)
-        if index < n_tiling:
-            part.queries.put(out, found)
-            part.queries.put(log_mass, mass)
+        if part.tiles:
+            part.queries.put(of_out, found)
+            part.queries.put(of_mass, mass)
         else:
-            _merge(out, log_mass, part.queries, found, mass)
+            _merge(of_out, of_mass, part.queries, found, mass)
     return drawn
 
 
@@ -137,17 +137,21 @@ def _find_gradients(
     ctx: Any,
 ) -> None:
     """Enter the gradients of query, key and value into `totals`, (B, T, H, E) each, part by part."""
-    of_query, of_key, of_value = heads
-    n_parts = len(ctx.layouts)
-    for index, ((queries, keys), mask, kept) in enumerate(
-        zip(ctx.layouts, rules[:n_parts], rules[n_parts:], strict=True)
-    ):
-        g, o, mass, q = _heads_first(queries, grad, out, log_mass, of_query)
-        k, v = _heads_first(keys, of_key, of_value)
+    n_parts = len(ctx.parts)
+    for part, mask, kept in zip(ctx.parts, rules[:n_parts], rules[n_parts:], strict=True):
+        of_query, of_key, of_value, *of_rest = _chosen(part, *heads, grad, out, log_mass)
+        q, g, o, mass = _heads_first(part.queries, of_query, *of_rest)
+        k, v = _heads_first(part.keys, of_key, of_value)
         found = ctx.kernel.backward(g, o, mass, q, k, v, mask, kept, ctx.scale)
-        for total, layout, part in zip(totals, (queries, keys, keys), found, strict=True):
-            enter = layout.put if index < ctx.n_tiling else layout.give
-            enter(total, part.transpose(1, 2))
+        layouts = (part.queries, part.keys, part.keys)
+        for total, layout, gradient in zip(_chosen(part, *totals), layouts, found, strict=True):
+            enter = layout.put if part.tiles else layout.give
+            enter(total, gradient.transpose(1, 2))
+
+
+def _chosen(part: Part, *tensors: Tensor) -> Sequence[Tensor]:
+    """Return what `tensors` (B, ...) have of the part's sequences, as views."""
+    return tensors if part.sequences is None else [x[part.sequences] for x in tensors]
 
 
 def _unpacked(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -155,9 +159,10 @@ def _unpacked(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     return tensors[0].unbind(2) if len(tensors) == 1 else tensors
 
 
-def _start(n_tiling: int, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _start(parts: Sequence[Part], shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return what parts are entered into: zeros, unless some parts write all of it before others add."""
-    return (torch.empty if n_tiling else torch.zeros)(shape, dtype=dtype, device=device)
+    tiled = any(part.tiles for part in parts)
+    return (torch.empty if tiled else torch.zeros)(shape, dtype=dtype, device=device)
 
 
 def _heads_first(layout: Layout, *tensors: Tensor) -> list[Tensor]:

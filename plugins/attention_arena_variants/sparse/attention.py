@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attention_arena.layers import AttentionOutput, HeadAttention, attend_projected, attend_union, processor_of, rotate
+from attention_arena.layers import (
+    AttentionOutput,
+    HeadAttention,
+    Part,
+    attend_projected,
+    attend_union,
+    processor_of,
+    rotate,
+)
 from attention_arena.variant import Context, ModelShape, State
 from attention_arena_variants.sparse.pattern import Frame, Pattern
 
@@ -40,31 +48,43 @@ def attend_pattern(pattern: Pattern, query: Tensor, key: Tensor, value: Tensor, 
     B, _, T, E = value.shape
     scale = query.shape[-1] ** -0.5
     pattern = pattern.narrowed(T)
-    frame = frame_for(pattern, B, T, valid, value.device)
-    query, key, value = (pad_to(part, frame.length, E) for part in (query, key, value))
-    n_tiling = pattern.n_tiling(frame)
-    return attend_union(query, key, value, pattern.parts(frame), scale=scale, n_tiling=n_tiling)[:, :, :T]
+    parts = lay_out(pattern, B, T, valid, value.device)
+    query, key, value = (pad_to(part, pattern.padded(T), E) for part in (query, key, value))
+    return attend_union(query, key, value, parts, scale=scale)[:, :, :T]
 
 
 def attend_pattern_of(pattern: Pattern, projected: Tensor, valid: Tensor | None) -> Tensor:
     """Return heads (B, T, H, E) of query, key and value in one tensor (B, T, 3, H, E), as `attend_pattern` does."""
     B, T = projected.shape[:2]
     pattern = pattern.narrowed(T)
-    frame = frame_for(pattern, B, T, valid, projected.device)
-    if frame.length > T:
-        projected = functional.pad(projected, (0, 0) * 3 + (0, frame.length - T))
-    return attend_projected(projected, pattern.parts(frame), n_tiling=pattern.n_tiling(frame))[:, :T]
+    parts = lay_out(pattern, B, T, valid, projected.device)
+    if pattern.padded(T) > T:
+        projected = functional.pad(projected, (0, 0) * 3 + (0, pattern.padded(T) - T))
+    return attend_projected(projected, parts)[:, :T]
 
 
-def frame_for(pattern: Pattern, n_sequences: int, length: int, valid: Tensor | None, device: torch.device) -> Frame:
-    """Return the frame of `n_sequences` sequences of `length` tokens, padded as `pattern` needs it."""
-    missing = -length % pattern.unit(length)
+def lay_out(pattern: Pattern, n_sequences: int, length: int, valid: Tensor | None, device: torch.device) -> list[Part]:
+    """Return the parts of `n_sequences` sequences of `length` tokens, padded as `pattern` needs it.
+
+    On a CPU some sequences at a time, whose blocks are views and whose temporaries stay in the cache.
+    """
+    missing = pattern.padded(length) - length
     # Causal queries come before what is padded.
     if missing and (valid is not None or not pattern.causal):
         valid = torch.ones(n_sequences, length, dtype=torch.bool, device=device) if valid is None else valid
         valid = functional.pad(valid, (0, missing))
-    span = max(1, SPAN // n_sequences) if processor_of(device) == "cpu" else length + missing
-    return Frame(length + missing, span, valid, device)
+    length += missing
+    at_once = max(1, SPAN // length) if processor_of(device) == "cpu" else n_sequences
+    span = SPAN // at_once if processor_of(device) == "cpu" else length
+    if n_sequences <= at_once:
+        return pattern.parts(Frame(length, span, valid, device))
+    alike = pattern.parts(Frame(length, span, None, device)) if valid is None else []
+    parts = []
+    for start in range(0, n_sequences, at_once):
+        chosen = slice(start, start + at_once)
+        own = alike if valid is None else pattern.parts(Frame(length, span, valid[chosen], device))
+        parts += [part._replace(sequences=chosen) for part in own]
+    return parts
 
 
 def pad_to(heads: Tensor, length: int, width: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 
 from attention_arena.layers import Part
 from attention_arena.variant import LayerCost, ModelShape
-from attention_arena_variants.sparse.attention import frame_for, group_heads
+from attention_arena_variants.sparse.attention import group_heads, lay_out
 from attention_arena_variants.sparse.pattern import Pattern
 
 FLOAT = 4
@@ -27,10 +27,10 @@ def layer_cost(patterns: Sequence[Pattern], shape: ModelShape, d_query: int, len
     groups = group_heads(patterns)
     for pattern, members in groups.items():
         simpler = pattern.narrowed(length)
-        frame = frame_for(simpler, 1, length, None, torch.device("meta"))
-        parts = simpler.parts(frame)
-        flops += 4.0 * E * len(members) * sum(pairs(part, frame.length) for part in parts)
-        floats += frame.length * len(members) * (4 * E + 1)  # query, key, value, heads and their log mass
+        parts = lay_out(simpler, 1, length, None, torch.device("meta"))
+        padded = simpler.padded(length)
+        flops += 4.0 * E * len(members) * sum(pairs(part, padded) for part in parts)
+        floats += padded * len(members) * (4 * E + 1)  # query, key, value, heads and their log mass
         floats += sum(part.allowed.numel() for part in parts if part.allowed is not None)
     if len(groups) > 1:
         floats += length * D  # heads of all groups, side by side

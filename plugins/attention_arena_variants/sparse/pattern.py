@@ -40,15 +40,15 @@ class Frame(NamedTuple):
         for start in range(0, self.length, step):
             yield start, min(start + step, self.length)
 
-    def part(self, queries: Layout, keys: Layout, allowed: Tensor | None = None) -> Part:
+    def part(self, queries: Layout, keys: Layout, allowed: Tensor | None = None, *, tiles: bool = False) -> Part:
         """Return a part whose pairs are those of `allowed` (P, Q) with a key that counts."""
         if allowed is not None:
             allowed = allowed[None, None]
         if self.valid is None:
-            return Part(queries, keys, allowed)
+            return Part(queries, keys, allowed, tiles)
         counts = keys.take(self.valid[..., None, None])[..., 0, 0]  # (N, Q)
         counts = counts[:, None, None]
-        return Part(queries, keys, counts if allowed is None else allowed & counts)
+        return Part(queries, keys, counts if allowed is None else allowed & counts, tiles)
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,19 @@ class Pattern:
         """Return what the length of sequences must be a multiple of, given their number of tokens."""
         raise NotImplementedError(f"{type(self).__name__} has no unit")
 
+    def padded(self, length: int) -> int:
+        """Return the tokens of a sequence of `length` with those that fill it up to a multiple of `unit`."""
+        return length + -length % self.unit(length)
+
     def parts(self, frame: Frame) -> list[Part]:
         """Return parts that hold each allowed pair of `frame` exactly once."""
         raise NotImplementedError(f"{type(self).__name__} has no parts")
 
-    def n_tiling(self, frame: Frame) -> int:
-        """Return how many parts come first that name each token of `frame` once as a query and once as a key."""
-        return 0
-
 
 def inside_blocks(frame: Frame, size: int, allowed: Tensor | None) -> list[Part]:
-    """Return the parts in which blocks of `size` attend to themselves; `allowed` (size, size) is that of each."""
-    return [
-        frame.part(Blocks(size, start, stop), Blocks(size, start, stop), allowed) for start, stop in frame.spans(size)
-    ]
+    """Return the parts in which blocks of `size` attend to themselves; `allowed` (size, size) is that of each.
+
+    They tile the sequence, so they come first.
+    """
+    blocks = [Blocks(size, start, stop) for start, stop in frame.spans(size)]
+    return [frame.part(each, each, allowed, tiles=True) for each in blocks]

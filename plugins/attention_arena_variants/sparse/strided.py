@@ -59,10 +59,6 @@ class Strided(Pattern):
         """Return blocks with those around them for the near set, and residue classes for the far one."""
         return (self._far_parts(frame) if self.far else []) + (self._near_parts(frame) if self.near else [])
 
-    def n_tiling(self, frame: Frame) -> int:
-        """Return how many parts come first that name each token once as a query and once as a key."""
-        return len(self._far_groups(frame)) if self.far else 0
-
     def _block(self, length: int) -> int:
         """Return the tokens in a block of the near set: about the window, or half; fitting the stride too."""
         aim = self.window - 1
@@ -90,14 +86,17 @@ class Strided(Pattern):
         step = max(1, frame.span // size)
         bounds += [(block, min(block + step, whole.stop)) for block in whole[::step]]
         parts = []
+        fresh = 0
         for first, stop in sorted(bounds):
             lowest, highest = max(0, first - before), min(n_blocks, stop + after)
-            keys = Windows((highest - lowest - (stop - first) + 1) * size, size, lowest * size, highest * size)
+            run = (highest - lowest - (stop - first) + 1) * size
+            keys = Windows(run, size, lowest * size, highest * size, fresh * size)
+            fresh = highest
             distance = (first - lowest) * size + frame.positions(size)[:, None] - frame.positions(keys.size)
             allowed = (distance < self.window) & (distance >= (0 if self.causal else 1 - self.window))
             if self.far:
                 allowed = allowed & (distance % self.stride != 0)
-            parts.append(frame.part(Blocks(size, first * size, stop * size), keys, allowed))
+            parts.append(frame.part(Blocks(size, first * size, stop * size), keys, allowed, tiles=not self.far))
         return parts
 
     def _far_parts(self, frame: Frame) -> list[Part]:
@@ -109,7 +108,8 @@ class Strided(Pattern):
         inside = []
         for group in groups:
             up_to = frame.positions(group.stop - group.start)
-            inside.append(frame.part(group, group, up_to[:, None] >= up_to if self.causal else None))
+            allowed = up_to[:, None] >= up_to if self.causal else None
+            inside.append(frame.part(group, group, allowed, tiles=True))
         return inside + [
             frame.part(group, replace(group, start=0, stop=group.start)) for group in groups if group.start
         ]
