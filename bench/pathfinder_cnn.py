@@ -2,8 +2,9 @@
 
 `python -m bench.pathfinder_cnn [--beside RELEASE] [--minutes 30]` trains a residual CNN on one thread with generated
 images of 32 x 32: first without distractors, then from the easiest difficulty to the hardest, each as soon as the one
-before is learned; turned and mirrored, as the class stays the same. It then scores the CNN on generated images of each
-difficulty that it has not seen, and on all those of a release, of which it has seen none.
+before is learned; turned and mirrored, as the class stays the same. Each difficulty ends with the score on generated
+images of it that the CNN has not seen; the hardest, on which it trains longest, also with that on all images of a
+release, of which it has seen none. A CNN of the hardest fails on the easier ones, whose paths are shorter.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def accuracy(model: nn.Module, images: Images, labels: Images) -> tuple[float, f
 
 
 def train(model: nn.Module, seconds: float, n_images: int) -> None:
-    """Train on one difficulty after the other until the time is over."""
+    """Train on one difficulty after the other until the time is over, and print the scores on unseen images."""
     generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.02)
     start, step = time.monotonic(), 0
@@ -119,6 +120,8 @@ def train(model: nn.Module, seconds: float, n_images: int) -> None:
             if step % 200 == 0:
                 stage = difficulty if distractors else "no distractors"
                 print(f"{spent:6.0f} s  step {step:6}  {stage:24} running accuracy {100 * running:.1f} %", flush=True)
+        if distractors:
+            report(f"generated, {difficulty}", model, *generated(difficulty, 2, 4000))
 
 
 def main() -> None:
@@ -126,14 +129,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--beside", type=Path, help="a release with images of 32 x 32, to be scored on")
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--images", type=int, default=90_000, help="of the hardest difficulty, to train on; a third of each other")
+    parser.add_argument("--images", type=int, default=90_000, help="to train on, of the hardest; else a third")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = build().to(memory_format=torch.channels_last)
     train(model, 60 * arguments.minutes, arguments.images)
-    for difficulty in CONTOUR_LENGTH:
-        report(f"generated, {difficulty}", model, *generated(difficulty, 2, 4000))
     if arguments.beside is not None:
         found = find(arguments.beside, SIZE, HARDEST)
         images: dict[str, Images] = {}

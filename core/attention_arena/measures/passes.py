@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
@@ -128,11 +129,17 @@ def rows_or_reason(blank: Sequence[Measurement], fill: Callable[[], Sequence[Mea
 
 
 def value_or_reason(fill: Callable[[], T]) -> T | Reason:
-    """Return what `fill` returns, or the reason why it raised; what a failed attempt held is free again."""
+    """Return what `fill` returns, or the reason why it raised; what a failed attempt held is free again.
+
+    The traceback of a failure goes to the log.
+    """
     try:
         return fill()
-    except (RuntimeError, ValueError, MemoryError) as error:
+    # Whatever a plugin raises costs this cell alone.
+    except Exception as error:
         reason = reason_for(error)
+        if reason.status == "failed":
+            traceback.print_exc()
     # Only here, where the traceback no longer holds the tensors of the failed cell.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

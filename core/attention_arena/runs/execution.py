@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
+import traceback
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -17,6 +19,7 @@ from attention_arena.measure import Contender, Measurement, Subject
 from attention_arena.measures.budget import memory_budget
 from attention_arena.measures.compute.flops import count_inference
 from attention_arena.measures.memory.counting import peak_memory, saved_for_backward
+from attention_arena.measures.passes import reason_for
 from attention_arena.model import SequenceModel, build_model
 from attention_arena.prepared import data_folder
 from attention_arena.runs.apart import FreshProcesses
@@ -25,7 +28,7 @@ from attention_arena.runs.curve import Curve
 from attention_arena.runs.outcome import Outcome
 from attention_arena.runs.quality import quality_rows, save_predictions
 from attention_arena.runs.record import MeasurementRow
-from attention_arena.runs.spec import ReferenceSpec, RunSpec
+from attention_arena.runs.spec import MeasureSpec, ReferenceSpec, RunSpec
 from attention_arena.runs.synthetic import synthetic_batch
 from attention_arena.study.schema import TrainingSettings
 from attention_arena.task import Batch, TaskData
@@ -194,11 +197,17 @@ class Execution:
         if not self.spec.measures:
             return []
         subject = replace(self.subject(model), save=Arrays(self.folder).save, apart=self.apart)
-        rows: list[Measurement] = []
-        for wanted in self.spec.measures:
-            measure = self.catalogue.measure(wanted.name)
-            rows += measure.run(measure.options(**wanted.options), subject)
+        rows = [row for wanted in self.spec.measures for row in self._measured(wanted, subject)]
         return [MeasurementRow(**row._asdict()) for row in rows]
+
+    def _measured(self, wanted: MeasureSpec, subject: Subject) -> Sequence[Measurement]:
+        """Return the rows of one measure; what it raises costs neither the score nor other measures, and is a row."""
+        measure = self.catalogue.measure(wanted.name)
+        try:
+            return measure.run(measure.options(**wanted.options), subject)
+        except Exception as error:
+            traceback.print_exc()
+            return [Measurement(wanted.name, "", None, "").without(*reason_for(error))]
 
 
 def device_name(device: torch.device) -> str:
