@@ -179,6 +179,13 @@ class TaskNeeds:
     causal: bool
     n_sequences: int = 1
     """Sequences in one example: 2 where it is a pair."""
+    predicts_tokens: bool = False
+    """Targets are tokens, not classes of whole sequences; a causal task's always are."""
+
+    @property
+    def pools(self) -> bool:
+        """Whether the head reads one vector of a sequence, so that `pooling: cls` makes it a position longer."""
+        return not (self.causal or self.predicts_tokens)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def arrays(split: Split) -> tuple[Bytes, Bytes]:
 
 
 def splits(loaded: TaskData) -> dict[str, tuple[Bytes, Bytes]]:
-    return {name: arrays(getattr(loaded, name)) for name in data.SPLITS}
+    return {name: arrays(getattr(loaded, name)) for name in data.SIZES}
 
 
 def left_over(cache: Path) -> list[Path]:
@@ -263,7 +263,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("settings", "complaint"),
         [
-            ({"path": "x"}, "`path` is read with `source: official` only"),
+            ({"path": "x"}, "path is read with `source: official` only"),
             ({"source": "official", "n_train": 5}, "n_train: only the stand-in can have another size"),
             ({"source": "generated"}, "source"),
         ],

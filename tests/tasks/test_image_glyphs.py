@@ -16,7 +16,7 @@ def options(**settings: int) -> ImageOptions:
 
 
 def test_a_seed_is_the_data(tmp_path: Path) -> None:
-    assert load(options(), tmp_path).data_hash[:16] == "28af968c89080541"
+    assert load(options(), tmp_path).data_hash[:16] == "58a3f6d96cffa9b3"
 
 
 def test_another_seed_is_other_data_and_a_larger_train_split_leaves_the_test_alone() -> None:
@@ -33,18 +33,20 @@ def test_images_do_not_depend_on_how_many_are_drawn_at_a_time() -> None:
         assert np.array_equal(one, np.concatenate(parts))
 
 
-def test_half_the_side_is_the_mean_of_each_four_pixels(tmp_path: Path) -> None:
-    whole, half = (draw(options(side=side))["test"][1] for side in (32, 16))
-    means = whole.reshape(-1, 16, 2, 16, 2).mean(axis=(2, 4)).reshape(-1, 256)
-    assert half.shape == (60, 256)
-    assert np.abs(half - means).max() <= 0.5
-    data = load(options(side=16), tmp_path)
-    assert data.max_length == 256
-    assert "16 x 16" in data.source.description
+@pytest.mark.parametrize("side", [16, 8])
+def test_a_pixel_of_a_shorter_side_is_the_mean_of_a_block(tmp_path: Path, side: int) -> None:
+    whole, reduced = (draw(options(side=pixels))["test"][1] for pixels in (32, side))
+    step = 32 // side
+    means = whole.reshape(-1, side, step, side, step).mean(axis=(2, 4)).reshape(-1, side**2)
+    assert reduced.shape == (60, side**2)
+    assert np.abs(reduced - means).max() <= 0.5
+    data = load(options(side=side), tmp_path)
+    assert data.max_length == side**2
+    assert f"{side} x {side}" in data.source.description
     assert data.data_hash != load(options(), tmp_path).data_hash
 
 
-def test_official_images_are_not_halved() -> None:
+def test_official_images_keep_their_side() -> None:
     with pytest.raises(ValueError, match="side must be 32 with `source: official`, got 16"):
         ImageOptions(source="official", side=16)
 
@@ -69,7 +71,8 @@ def test_it_is_not_solved_by_brightness_nor_by_class_means(tmp_path: Path) -> No
     scores = load(options(n_train=6000, n_test=2000), tmp_path).trivial_baselines
     assert scores["majority class"] < 13
     assert scores["commonest class at its mean brightness"] < 16
-    assert 30 < scores["nearest class mean"] < 55
+    # As CIFAR-10's grey images: 26.5 on its first 1,000 test images, 25.9 at half the side.
+    assert 20 < scores["nearest class mean"] < 32
 
 
 def distance(point: npt.NDArray[np.float64], start: npt.NDArray[np.int32], stop: npt.NDArray[np.int32]) -> float:

@@ -261,7 +261,7 @@ class TestTask:
             ({"min_length": 50, "max_length": 51}, "must exceed min_length"),
             ({"max_depth": 2}, "longer than 12, but min_length is 500"),
             ({"n_tran": 5}, "n_tran"),
-            ({"path": "lra"}, "path is for the official files: set source to official"),
+            ({"path": "lra"}, "path is read with `source: official` only"),
             ({"source": "stand-in"}, "'generated' or 'official'"),
         ],
     )

@@ -56,19 +56,19 @@ def test_what_comes_out_is_what_was_asked_for(tmp_path: Path) -> None:
     [
         (
             {"size": 32, "difficulty": "curv_contour_length_14"},
-            "22027b37678312b4e01bcf69319f7a292efecc439948d869c4c951bb2df4affe",
+            "a3cc58d8b56ff39b17239cae27ae012ea2904ae1ee2801c30a0c1da61384c0c7",
         ),
         (
             {"size": 64, "difficulty": "curv_contour_length_9"},
-            "31941e44e009a9b9add74f0253bcf4327c4f0cae133d83d0593598f26f397ac4",
+            "e5eaf78581e35873c2702a90f3261d0ab585baa0b013f73240501de82b657271",
         ),
         (
             {"size": 128, "difficulty": "curv_baseline"},
-            "b34060e9b1300c6ad4baa0e6f6a6a132efd213cbf81af3da783986c74da8af00",
+            "a38e246202cf9edd6758287861d665ba9bd2701f461421eb9a8f05513b97bc3a",
         ),
         (
             {"size": 256, "difficulty": "curv_contour_length_14"},
-            "193fc951a9e370f9c94818cdee443a3c56cbf1ff4c015c19fa7f1bcbccb49a2e",
+            "2609255548d090d2f8f7368cac6e41eaa51cb0574aa8fdb3ff74fb592049f977",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from attention_arena_tasks.pathfinder.draw import render
+from attention_arena_tasks.pathfinder.first_paddles import first_paddles
 from attention_arena_tasks.pathfinder.generate import NOWHERE, Geometry, Range, grow_images
 from attention_arena_tasks.pathfinder.recipe import CONTOUR_LENGTH, LOOKS, Look, Recipe, recipe_of
 from attention_arena_tasks.pathfinder.release import find, load_pixels
@@ -130,6 +131,43 @@ class TestGeometry:
                     assert k == m or at_once or np.linalg.norm(middle - other) >= 1.0
 
 
+class TestFirstPaddles:
+    """Where a first paddle may lie, against the original's dilation, written out."""
+
+    @pytest.mark.parametrize(("size", "share"), [(32, 0.085), (64, 0.23), (128, 1.0), (256, 1.0)])
+    def test_a_direction_is_open_where_the_originals_dilation_reads_inside_everywhere(
+        self, size: int, share: float
+    ) -> None:
+        look = LOOKS[size]
+        room = stamps(look, look.margins[0]).room
+        first = first_paddles(room)
+        assert first.is_open.mean() == pytest.approx(share, abs=0.01)
+        for direction in range(0, DIRECTIONS, 16):
+            full = room.value[direction] == 255
+            footprint = np.stack([room.y[direction][full] + 1, room.x[direction][full] + 1], axis=1)
+            assert bool(first.is_open[direction]) == reads_inside(footprint)
+            assert first.low[direction].tolist() == footprint.min(axis=0).tolist()
+            assert first.high[direction].tolist() == footprint.max(axis=0).tolist()
+
+    @pytest.mark.parametrize(("size", "low", "high"), [(32, 0.8, 1.6), (128, 6.5, 8.0), (256, 6.5, 7.0)])
+    def test_small_images_have_few_distractors(self, size: int, low: float, high: float) -> None:
+        # The reference generator: 1.1 of 5 in 60 images, 7.8 of 8 in 15, 7 of 7 in 15.
+        geometry = grow_images(recipe_of(size, "curv_contour_length_14"), Range(4, 0, 0, 200 if size == 32 else 12))
+        assert low <= (geometry.paddles[:, 2:, 0, 0] != NOWHERE).sum(axis=1).mean() <= high
+
+    def test_the_first_target_begins_in_an_open_direction(self, drawn: tuple[Recipe, Geometry, np.ndarray]) -> None:
+        recipe, geometry, _ = drawn
+        for margin, paddle in zip(geometry.margins.tolist(), geometry.paddles[:, 0, 0].tolist(), strict=True):
+            assert first_paddles(stamps(recipe.look, margin).room).is_open[paddle[2]]
+
+
+def reads_inside(footprint: np.ndarray) -> bool:
+    """Return whether every pixel of an image of 40 x 40 has a pixel of the image under its footprint (Q, 2)."""
+    corners = np.array([[y, x] for y in range(40) for x in range(40)])
+    under = corners[:, None, :] + footprint
+    return bool(((under >= 0) & (under < 40)).all(axis=2).any(axis=1).all())
+
+
 class TestClasses:
     """Of images whose snakes keep apart, pixels alone tell the class."""
 
@@ -210,6 +248,18 @@ class TestPixels:
             assert np.mean(list(map(statistic, ours))) == pytest.approx(
                 np.mean(list(map(statistic, alone))), rel=tolerance
             )
+
+    @pytest.mark.skipif(not REAL.is_file(), reason="the reference images are not here")
+    def test_whole_images_are_as_full_as_the_reference_images(self) -> None:
+        recipe = recipe_of(32, "curv_contour_length_14")
+        found = find(REAL, 32, "curv_contour_length_14")
+        some = {name: label for name, label in found.labels.items() if name.startswith("imgs/0/")}
+        theirs: list[np.ndarray] = []
+        load_pixels(found._replace(labels=some), lambda name, image: theirs.append(image))
+        ours = render(recipe, grow_images(recipe, Range(0, 0, 0, 500)))
+        # Two more distractors an image would light 35 pixels more of 120.
+        for statistic in (lit, n_parts):
+            assert np.mean(list(map(statistic, ours))) == pytest.approx(np.mean(list(map(statistic, theirs))), rel=0.06)
 
 
 def lit(image: np.ndarray) -> float:

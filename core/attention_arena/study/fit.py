@@ -39,8 +39,7 @@ def why_unsupported(variant: Variant, task: Task, needs: TaskNeeds) -> str | Non
 
 def shape_for(model: ModelSettings, needs: TaskNeeds) -> ModelShape:
     """Return the shape of a backbone for a task."""
-    # A task that pools by a CLS token shows the backbone one position more; causal tasks do not pool.
-    with_cls = model.pooling == "cls" and not needs.causal
+    with_cls = model.pooling == "cls" and needs.pools
     return ModelShape(**model.model_dump(), max_length=needs.max_length + with_cls, causal=needs.causal)
 
 

@@ -45,6 +45,7 @@ def check_needs(task: Task, folder: Path) -> None:
     pairs = {
         "max_length": (needs.max_length, data.max_length),
         "causal": (needs.causal, data.objective.causal),
+        "pools": (needs.pools, data.objective.pools),
         "capabilities": (needs.capabilities, data.objective.requires),
         "n_sequences": (needs.n_sequences, tokens.shape[1] if tokens.dim() == 3 else 1),
     }

@@ -31,7 +31,7 @@ def _data_set(name: str, layout: cifar.Layout, checksum: str, size: int) -> Data
 
 IMAGE = Task(
     name="image",
-    version=1,
+    version=2,
     summary="Classify a grey image of 32 x 32 read pixel by pixel, 1024 of them: CIFAR-10, or a stand-in; ten classes.",
     paper="Tay et al. 2020, Long Range Arena; Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
     options=ImageOptions,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -15,27 +14,27 @@ from attention_arena.objectives import Classification
 from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.splits import ExampleSplit
 from attention_arena.task import Source, TaskData, TaskNeeds
-from attention_arena.variant import Options
 from attention_arena_tasks.image import cifar, glyphs
 from attention_arena_tasks.image.baselines import Labels, trivial_baselines
 from attention_arena_tasks.image.cifar import N_CLASSES
-from attention_arena_tasks.image.glyphs import SIDE, halve
+from attention_arena_tasks.image.glyphs import SIDE, reduce
 from attention_arena_tasks.image.grey import Pixels
+from attention_arena_tasks.image.values import ClassificationOfValues
+from attention_arena_tasks.pictures import counted, open_pictures, save_known
+from attention_arena_tasks.sourced import SourcedOptions
 
 DATA_SETS = ("cifar10", "cifar10-python")
 """The two published archives; either one will do."""
-N_GREYS = 256
 SIZES = {"train": 45_000, "validation": 5_000, "test": 10_000}
-SPLITS = tuple(SIZES)
 IMAGES_AT_ONCE = 64
 """Images of a draw: as many as fit a processor's cache. Another number draws the same images."""
-FORMAT = 1
+FORMAT = 2
 """Of the prepared files; another number makes them anew."""
 
 Parts = Mapping[str, tuple[Labels, Pixels]]
 
 
-class ImageOptions(Options):
+class ImageOptions(SourcedOptions):
     """Options of the image task."""
 
     source: Literal["official", "stand-in"] = Field(
@@ -46,8 +45,13 @@ class ImageOptions(Options):
         description="official only: folder or archive of CIFAR-10, in its binary or its Python layout; where"
         " `arena data get` keeps it if absent",
     )
-    side: Literal[16, 32] = Field(
-        32, description="pixels of an image's side; 16, a quarter of the tokens, is the stand-in's alone"
+    side: Literal[8, 16, 32] = Field(
+        32, description="pixels of an image's side; 16 and 8, with fewer tokens, are the stand-in's alone"
+    )
+    pixels: Literal["symbols", "values"] = Field(
+        "symbols",
+        description="symbols: each of 256 greys has a learned vector, as in the LRA; values: a grey is a number that "
+        "one learned vector is multiplied by, as Gu et al. 2022 read pixels",
     )
     n_train: int | None = Field(None, ge=1, description="stand-in only: images for training; 45,000 if absent")
     n_validation: int | None = Field(None, ge=1, description="stand-in only: images for validation; 5,000 if absent")
@@ -56,15 +60,13 @@ class ImageOptions(Options):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> ImageOptions:
-        if self.source == "stand-in" and self.path is not None:
-            raise ValueError("`path` is read with `source: official` only: set it, or leave `path` out")
         given = [f"n_{name}" for name in SIZES if getattr(self, f"n_{name}") is not None]
         if self.source == "official" and given:
             raise ValueError(
                 f"{', '.join(given)}: only the stand-in can have another size, the official data are whole"
             )
         if self.source == "official" and self.side != SIDE:
-            raise ValueError(f"side must be {SIDE} with `source: official`, got {self.side}: halves are the stand-in's")
+            raise ValueError(f"side must be {SIDE} with `source: official`, got {self.side}: less is the stand-in's")
         return self
 
     @property
@@ -79,29 +81,18 @@ class ImageOptions(Options):
 
 def needs(options: ImageOptions) -> TaskNeeds:
     """Return what a variant must be able to do."""
-    return TaskNeeds(objective().requires, options.length, causal=False)
+    return TaskNeeds(objective(options).requires, options.length, causal=False)
 
 
-def objective() -> Classification:
+def objective(options: ImageOptions) -> Classification:
     """Return the objective; every image has the same size, so nothing is padded, and grey 0 is a pixel like others."""
-    return Classification(N_CLASSES, padded=False)
+    return {"symbols": Classification, "values": ClassificationOfValues}[options.pixels](N_CLASSES, padded=False)
 
 
 def load(options: ImageOptions, folder: Path) -> TaskData:
     """Return the data, prepared under `folder` at first use."""
     ready = _drawn(options, folder) if options.source == "stand-in" else _read(options, folder)
-    known = json.loads((ready / "known.json").read_text())
-    train, validation, test = (ExampleSplit.open(ready, name) for name in SPLITS)
-    return TaskData(
-        vocab_size=N_GREYS,
-        max_length=options.length,
-        objective=objective(),
-        train=train,
-        validation=validation,
-        test=test,
-        source=Source(**known["source"]),
-        trivial_baselines=known["baselines"],
-    )
+    return open_pictures(ready, options.length, objective(options))
 
 
 def draw(options: ImageOptions) -> Parts:
@@ -115,7 +106,7 @@ def draw(options: ImageOptions) -> Parts:
             done.update(IMAGES_AT_ONCE)
     labels, pixels = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     if options.side != SIDE:
-        pixels = halve(pixels)
+        pixels = reduce(pixels, options.side)
     parts, start = {}, 0
     for name in ("test", "validation", "train"):
         rows = slice(start, start + sizes[name])
@@ -129,7 +120,7 @@ def _drawn(options: ImageOptions, folder: Path) -> Path:
     source = Source(
         "stand-in",
         f"glyphs, not CIFAR-10: ten kinds of drawn strokes in {options.side} x {options.side} greys, "
-        f"seed {options.seed}, {_counted(sizes)}",
+        f"seed {options.seed}, {counted(sizes)}",
     )
     asked = [FORMAT, sizes, options.seed] + ([options.side] if options.side != SIDE else [])
     key = key_of("glyphs", *asked)
@@ -168,11 +159,11 @@ def _cut(batches: Mapping[str, cifar.Images]) -> Parts:
 def _source(sizes: Mapping[str, int], published: bool) -> Source:
     licence = "none stated; its author asks to cite Krizhevsky 2009"
     if published and sizes == SIZES:
-        return Source("official", f"CIFAR-10 in grey, {_counted(sizes)}", licence)
+        return Source("official", f"CIFAR-10 in grey, {counted(sizes)}", licence)
     return Source(
         "user",
-        f"files in CIFAR-10's layout that are not the published ones bit for bit, in grey, {_counted(sizes)}, "
-        f"published {_counted(SIZES)}",
+        f"files in CIFAR-10's layout that are not the published ones bit for bit, in grey, {counted(sizes)}, "
+        f"published {counted(SIZES)}",
     )
 
 
@@ -180,12 +171,4 @@ def _save(parts: Parts, source: Source, target: Path) -> None:
     for name, (labels, pixels) in parts.items():
         offsets = np.arange(len(labels) + 1) * pixels.shape[1]
         ExampleSplit(pixels.reshape(-1), offsets, labels).save(target, name)
-    known = {
-        "source": {"kind": source.kind, "description": source.description, "licence": source.licence},
-        "baselines": trivial_baselines(parts["train"], parts["test"]),
-    }
-    (target / "known.json").write_text(json.dumps(known, indent=1))
-
-
-def _counted(sizes: Mapping[str, int]) -> str:
-    return " + ".join(str(sizes[name]) for name in SPLITS) + " images"
+    save_known(target, source, trivial_baselines(parts["train"], parts["test"]))

@@ -72,11 +72,12 @@ def draw(bits: np.random.PCG64, n_images: int) -> Drawings:
     return Drawings(labels.astype(np.uint8), light.astype(np.uint8).reshape(n_images, SIDE * SIDE))
 
 
-def halve(pixels: Pixels) -> Pixels:
-    """Return images (N, 1024) at half their side (N, 256): of each 2 x 2 pixels the mean, rounded to the nearest."""
-    blocks = pixels.reshape(-1, SIDE // 2, 2, SIDE // 2, 2).sum(axis=(2, 4), dtype=np.int32)
-    halved: Pixels = (blocks + 2 >> 2).astype(np.uint8).reshape(len(pixels), -1)
-    return halved
+def reduce(pixels: Pixels, side: int) -> Pixels:
+    """Return images (N, 1024) at a shorter side (N, side^2): means of square blocks, rounded to the nearest."""
+    step = SIDE // side
+    blocks = pixels.reshape(-1, side, step, side, step).sum(axis=(2, 4), dtype=np.int32)
+    reduced: Pixels = ((blocks + step**2 // 2) // step**2).astype(np.uint8).reshape(len(pixels), -1)
+    return reduced
 
 
 class _Numbers:
@@ -106,10 +107,13 @@ TEMPLATES = _templates()
 
 
 def _askew(numbers: _Numbers, templates: Strokes, labels: Integers) -> Strokes:
-    """Return each image's glyph, stretched to 11 to 17 pixels a side, slanted and moved."""
-    width, height = numbers.between(11, 17), numbers.between(11, 17)  # parts of a pixel for each of 8 steps
-    lean, tilt = numbers.between(-5, 5), numbers.between(-5, 5)
-    centre = numbers.point(SIDE * UNIT // 2 - 4 * UNIT, SIDE * UNIT // 2 + 4 * UNIT)
+    """Return each image's glyph, stretched to 12 to 22 pixels a side, slanted and moved; some reach over the edge.
+
+    With these ranges the nearest class mean tells as much of a glyph as it tells of CIFAR-10's images, 26 %.
+    """
+    width, height = numbers.between(12, 22), numbers.between(12, 22)  # parts of a pixel for each of 8 steps
+    lean, tilt = numbers.between(-6, 6), numbers.between(-6, 6)
+    centre = numbers.point(SIDE * UNIT // 2 - 6 * UNIT, SIDE * UNIT // 2 + 6 * UNIT)
     matrix = np.stack([np.stack([width, lean], axis=1), np.stack([tilt, height], axis=1)], axis=1)  # (N, 2, 2)
 
     def place(points: Integers) -> Integers:

@@ -24,7 +24,7 @@ class MaskedLanguageModelOptions(TextOptions):
 
 def needs(options: MaskedLanguageModelOptions) -> TaskNeeds:
     """Return what a variant must be able to do."""
-    return TaskNeeds(MaskedLanguageModeling.requires, options.length, causal=False)
+    return TaskNeeds(MaskedLanguageModeling.requires, options.length, causal=False, predicts_tokens=True)
 
 
 def load(options: MaskedLanguageModelOptions, folder: Path) -> TaskData:

@@ -15,18 +15,18 @@ from attention_arena.objectives import Classification
 from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.splits import ExampleSplit
 from attention_arena.task import Source, TaskData, TaskError, TaskNeeds
-from attention_arena.variant import Options
 from attention_arena_tasks.listops import release
 from attention_arena_tasks.listops.baselines import trivial_baselines
 from attention_arena_tasks.listops.expressions import N_CLASSES, VOCABULARY
 from attention_arena_tasks.listops.generate import Expressions, TreeShape, distinct
+from attention_arena_tasks.sourced import SourcedOptions
 
 SPLITS = ("train", "validation", "test")
 FORMAT = 1
 """Of the prepared files; another number makes them anew."""
 
 
-class ListOpsOptions(Options):
+class ListOpsOptions(SourcedOptions):
     """Options of ListOps; the defaults are the Long Range Arena's."""
 
     source: Literal["generated", "official"] = Field("generated", description="made here, or the LRA's own files")
@@ -45,8 +45,6 @@ class ListOpsOptions(Options):
 
     @model_validator(mode="after")
     def _some_length_is_left(self) -> ListOpsOptions:
-        if self.path is not None and self.source != "official":
-            raise ValueError(f"path is for the official files: set source to official, got {self.source!r}")
         if self.source == "official":
             return self
         longest = _longest(self.max_depth, self.max_args, self.max_length)

@@ -15,7 +15,7 @@ PAPER = "Tay et al. 2020, Long Range Arena; Linsley et al. 2018, horizontal gate
 
 PATHFINDER = Task(
     name="pathfinder",
-    version=1,
+    version=2,
     summary="Do two markers lie on one dashed path? An image of 32 x 32 read pixel by pixel, 1024 of them.",
     paper=PAPER,
     options=PathfinderOptions,
@@ -27,7 +27,7 @@ PATHFINDER = Task(
 
 PATH_X = Task(
     name="path_x",
-    version=1,
+    version=2,
     summary="Do two markers lie on one dashed path? An image of 128 x 128 read pixel by pixel, 16,384 of them.",
     paper=PAPER,
     options=PathXOptions,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from attention_arena_tasks.pathfinder.first_paddles import BLOCKED, OFF, first_paddles
 from attention_arena_tasks.pathfinder.stamps import Bytes, Integers, Spots, Stamps
 
-BLOCKED = 255
 COLLISION = 459
 """Two rooms collide where their values add up to this, 1.8 times the full value."""
 TAKEN = 77
@@ -77,6 +77,7 @@ class Canvas:
         # What is looked at lies at most a gap and a paddle away from a paddle's end, or as far as the spots reach.
         margin = max(int(abs(stamps.surroundings.y).max()), stamps.step) + stamps.margin + 2
         self.stamps, self.size = stamps, size
+        self.first = first_paddles(stamps.room)
         self.room = Layer(n, size, padding, margin, stamps.room)
         self.surroundings = Layer(n, size, padding + stamps.margin, margin, stamps.surroundings)
 
@@ -102,8 +103,9 @@ class Canvas:
         return highest >= COLLISION
 
     def is_free(self, images: Integers, paddles: Paddles) -> npt.NDArray[np.bool_]:
-        """Return whether nothing at all lies where a paddle that begins a snake would be (n,)."""
-        there = self.room.flat[self.room.places(images, paddles)]
+        """Return whether nothing lies where room for a paddle that begins a snake is looked for (n,)."""
+        looked_at = Paddles(paddles.y + OFF, paddles.x + OFF, paddles.direction)
+        there = self.room.flat[self.room.places(images, looked_at)]
         needed = self.room.spot_values[paddles.direction] == BLOCKED
         blocked: npt.NDArray[np.bool_] = ((there >= TAKEN) & needed).any(axis=1)
         return ~blocked

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from attention_arena import lra_release
 from attention_arena.datasets import locate
@@ -16,23 +15,22 @@ from attention_arena.objectives import Classification
 from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.splits import ExampleSplit
 from attention_arena.task import Source, TaskData, TaskError, TaskNeeds
-from attention_arena.variant import Options
 from attention_arena_tasks.pathfinder import release
 from attention_arena_tasks.pathfinder.baselines import Labels, trivial_baselines
 from attention_arena_tasks.pathfinder.drawing import draw_into
 from attention_arena_tasks.pathfinder.generate import Range, layout
 from attention_arena_tasks.pathfinder.recipe import Difficulty, Size
 from attention_arena_tasks.pathfinder.stamps import Bytes
+from attention_arena_tasks.pictures import SPLITS, counted, open_pictures, save_known
+from attention_arena_tasks.sourced import SourcedOptions
 
-SPLITS = ("train", "validation", "test")
 N_CLASSES = 2
-N_GREYS = 256
-FORMAT = 1
+FORMAT = 2
 """Of the prepared files; another number makes them anew."""
 ROWS_AT_ONCE = 1024
 
 
-class PathfinderOptions(Options):
+class PathfinderOptions(SourcedOptions):
     """Options of Pathfinder; the defaults are the Long Range Arena's."""
 
     source: Literal["generated", "official"] = Field("generated", description="made here, or the LRA's own images")
@@ -47,12 +45,6 @@ class PathfinderOptions(Options):
     n_validation: int = Field(20_000, ge=1, description="images to generate for validation")
     n_test: int = Field(20_000, ge=1, description="images to generate for the test")
     seed: int = Field(0, ge=0, description="seed of the generated data, not of the run")
-
-    @model_validator(mode="after")
-    def _path_is_official(self) -> PathfinderOptions:
-        if self.path is not None and self.source != "official":
-            raise ValueError(f"path is for the official files: set source to official, got {self.source!r}")
-        return self
 
 
 class PathXOptions(PathfinderOptions):
@@ -74,18 +66,7 @@ def objective() -> Classification:
 def load(options: PathfinderOptions, folder: Path) -> TaskData:
     """Return the data, prepared under `folder` at first use."""
     ready = _read(options, folder) if options.source == "official" else _generated(options, folder)
-    known = json.loads((ready / "known.json").read_text())
-    train, validation, test = (ExampleSplit.open(ready, name) for name in SPLITS)
-    return TaskData(
-        vocab_size=N_GREYS,
-        max_length=options.size**2,
-        objective=objective(),
-        train=train,
-        validation=validation,
-        test=test,
-        source=Source(**known["source"]),
-        trivial_baselines=known["baselines"],
-    )
+    return open_pictures(ready, options.size**2, objective())
 
 
 def _generated(options: PathfinderOptions, folder: Path) -> Path:
@@ -93,7 +74,7 @@ def _generated(options: PathfinderOptions, folder: Path) -> Path:
     source = Source(
         "generated",
         f"{options.difficulty}, {options.size} x {options.size}, drawn with the Long Range Arena's settings, seed "
-        f"{options.seed}: {_counted(sizes)}",
+        f"{options.seed}: {counted(sizes)}",
     )
 
     def make(target: Path) -> None:
@@ -120,7 +101,7 @@ def _read(options: PathfinderOptions, folder: Path) -> Path:
         official = release.is_official(size, options.difficulty, len(found.labels), empty)
         counts = {name: len(labels[name]) for name in SPLITS}
         skipped = f"; {len(empty)} empty image{'' if len(empty) == 1 else 's'} skipped" if empty else ""
-        words = f"{options.difficulty}, {size} x {size}: {_counted(counts)}, split by a hash of their paths{skipped}"
+        words = f"{options.difficulty}, {size} x {size}: {counted(counts)}, split by a hash of their paths{skipped}"
         if official:
             source = Source("official", f"Long Range Arena's images, {words}", "Apache-2.0")
         else:
@@ -192,12 +173,4 @@ def _save(target: Path, labels: Mapping[str, Labels], size: int, source: Source)
         del tokens
         file.unlink()
         splits[name] = ExampleSplit.open(target, name)
-    known = {
-        "source": {"kind": source.kind, "description": source.description, "licence": source.licence},
-        "baselines": trivial_baselines(splits["train"], splits["test"], size),
-    }
-    (target / "known.json").write_text(json.dumps(known, indent=1))
-
-
-def _counted(sizes: Mapping[str, int]) -> str:
-    return " + ".join(f"{sizes[name]:,}" for name in SPLITS) + " images"
+    save_known(target, source, trivial_baselines(splits["train"], splits["test"], size))

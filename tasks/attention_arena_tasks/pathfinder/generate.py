@@ -5,9 +5,9 @@ snakes fill the rest as far as there is room. A marker lies on the beginning of 
 end of the same snake (class 1) or of the other (class 0). Many images grow at once, but image i of a split depends on
 the seed, the split and i alone: its random words come from streams that these three number.
 
-It differs from the original in that free places for distractors are found by trying (there by listing them), that the
-last paddle of both targets keeps distractors away (there of one), and that classes are balanced: of each two images one
-is connected.
+How a first paddle may lie is copied with its quirks (first_paddles.py). What differs from the original: free places
+for distractors are found by trying (there by listing them), the last paddle of both targets keeps distractors away
+(there of one), and classes are balanced: of each two images one is connected.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ import numpy.typing as npt
 from attention_arena_tasks.pathfinder.canvas import Canvas, Paddles, undo
 from attention_arena_tasks.pathfinder.grow import TRIALS, Heads, Words, begun, extended, moved, share
 from attention_arena_tasks.pathfinder.recipe import Recipe
-from attention_arena_tasks.pathfinder.stamps import DIRECTIONS, Integers, Stamps, stamps
+from attention_arena_tasks.pathfinder.stamps import DIRECTIONS, Integers, stamps
 
-ATTEMPTS_AT_ONCE = 384
+ATTEMPTS_AT_ONCE = 1024
+"""At most: they end one after the other, and what is left of few costs as much as of many."""
+ATTEMPT_BYTES = 2**26
+"""Of layers, about, that attempts at once may take up."""
 SNAKE_TRIALS = 5
 """Times that a distractor snake is begun before it is left out."""
 PLACES = 24
@@ -97,12 +100,13 @@ def _targets(canvas: Canvas, recipe: Recipe, streams: list[np.random.PCG64]) -> 
     The fewer images are left, the more attempts of each are made at once.
     """
     paddles = np.empty((len(streams), 2, recipe.contour_length, 3), dtype=np.int16)
-    scratch = Canvas(ATTEMPTS_AT_ONCE, recipe.size, recipe.look.padding, canvas.stamps)
+    at_once = min(ATTEMPTS_AT_ONCE, ATTEMPT_BYTES // (2 * recipe.size**2))
+    scratch = Canvas(at_once, recipe.size, recipe.look.padding, canvas.stamps)
     n_words = 2 + 2 * TRIALS * (recipe.contour_length - 1)
     left = np.arange(len(streams))
     while len(left):
-        now = left[:ATTEMPTS_AT_ONCE]
-        each = ATTEMPTS_AT_ONCE // len(now)
+        now = left[:at_once]
+        each = at_once // len(now)
         words = np.concatenate([streams[i].random_raw(each * n_words).reshape(each, n_words) for i in now])
         grown, succeeded = _attempts(scratch, recipe, words)
         which, first = np.unique(succeeded // each, return_index=True)
@@ -116,7 +120,7 @@ def _targets(canvas: Canvas, recipe: Recipe, streams: list[np.random.PCG64]) -> 
 def _attempts(canvas: Canvas, recipe: Recipe, words: Words) -> tuple[npt.NDArray[np.int16], Integers]:
     """Return the paddles (n, 2, L, 3) of n attempts on a canvas that is cleared first, and which of them succeeded."""
     grown = np.empty((len(words), 2, recipe.contour_length, 3), dtype=np.int16)
-    active, snakes = _seeds(canvas.stamps, recipe, words[:, :2])
+    active, snakes = _seeds(canvas, recipe, words[:, :2])
     canvas.clear(active)
     for k, snake in enumerate(snakes):
         grown[active, k, 0] = np.stack(snake.last, axis=1)
@@ -134,27 +138,29 @@ def _attempts(canvas: Canvas, recipe: Recipe, words: Words) -> tuple[npt.NDArray
     return grown, active
 
 
-def _seeds(stamps: Stamps, recipe: Recipe, words: Words) -> tuple[Integers, list[Heads]]:
+def _seeds(canvas: Canvas, recipe: Recipe, words: Words) -> tuple[Integers, list[Heads]]:
     """Return which attempts have room for their first paddle, and the two snakes of those; `words` (n, 2)."""
-    look, size = recipe.look, recipe.size
-    low, high = 2 * look.seed_distance, size - 2 * look.seed_distance
-    y, x, direction = _place(words[:, 0], low, high)
-    ends = moved(stamps, y, x, direction, look.length)
-    kept = np.flatnonzero(np.all([(low <= end) & (end < high) for end in ends], axis=0))
+    look, stamps, first = recipe.look, canvas.stamps, canvas.first
+    low, high = 2 * look.seed_distance, recipe.size - 2 * look.seed_distance
+    y, x = _pixels(words[:, 0], low, high)
+    direction = first.directions[share(words[:, 0], 32, len(first.directions))]
+    place = np.stack([y, x], axis=1)
+    within = (low <= place + first.low[direction]) & (place + first.high[direction] < high)
+    kept = np.flatnonzero(within.all(axis=1))
     other_y, other_x = moved(stamps, y, x, share(words[:, 1], 32, DIRECTIONS), look.seed_distance)
     other_direction = share(words[:, 1], 0, DIRECTIONS)
     snakes = [begun(stamps, y, x, direction), begun(stamps, other_y, other_x, other_direction)]
     return kept, [snake.of(kept) for snake in snakes]
 
 
-def _place(words: Words, low: int, high: int) -> tuple[Integers, Integers, Integers]:
-    """Return pixels y and x from `low` to `high - 1`, and directions."""
+def _pixels(words: Words, low: int, high: int) -> tuple[Integers, Integers]:
+    """Return pixels y and x from `low` to `high - 1`, from the lower 32 bits of each word."""
     y, x = (
         low
         + (((words >> np.uint64(shift)) & np.uint64(0xFFFF)) * np.uint64(high - low) >> np.uint64(16)).astype(np.int64)
         for shift in (0, 16)
     )
-    return y, x, share(words, 32, DIRECTIONS)
+    return y, x
 
 
 def _distractors(canvas: Canvas, recipe: Recipe, streams: list[np.random.PCG64]) -> npt.NDArray[np.int16]:
@@ -178,15 +184,19 @@ def _distractors(canvas: Canvas, recipe: Recipe, streams: list[np.random.PCG64])
 
 
 def _free_places(canvas: Canvas, images: Integers, words: Words) -> tuple[Integers, Paddles]:
-    """Return which of n images have a free place among those of `words` (n, PLACES), and the first one of each."""
+    """Return which of n images have a free place among those of `words` (n, PLACES), and the first one of each.
+
+    All places of an image have one direction; where no snake can begin in it, no place is free.
+    """
     places = np.zeros((len(images), 3), dtype=np.int64)
-    left = np.arange(len(images))
+    direction = share(words[:, 0], 32, DIRECTIONS)
+    tried = left = np.flatnonzero(canvas.first.is_open[direction])
     for column in words.T:
-        place = Paddles(*_place(column[left], 0, canvas.size))
+        place = Paddles(*_pixels(column[left], 0, canvas.size), direction[left])
         free = canvas.is_free(images[left], place)
         places[left] = np.stack(place, axis=1)
         left = left[~free]
-    found = np.setdiff1d(np.arange(len(images)), left)
+    found = np.setdiff1d(tried, left)
     return found, Paddles(*places[found].T)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from attention_arena import lra_release
 from attention_arena.byte_text import N_IDS, ids_of
@@ -18,9 +18,9 @@ from attention_arena.pairs import PairSplit
 from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.python_sources import LICENCE, python_version
 from attention_arena.task import Source, TaskData, TaskNeeds
-from attention_arena.variant import Options
 from attention_arena_tasks.retrieval import aan, stand_in
 from attention_arena_tasks.retrieval.baselines import trivial_baselines
+from attention_arena_tasks.sourced import SourcedOptions
 
 SPLITS = ("train", "validation", "test")
 N_CLASSES = 2
@@ -28,7 +28,7 @@ FORMAT = 1
 """Of the prepared files; another number makes them anew."""
 
 
-class RetrievalOptions(Options):
+class RetrievalOptions(SourcedOptions):
     """Options of the retrieval task."""
 
     source: Literal["stand-in", "official"] = Field(
@@ -45,12 +45,6 @@ class RetrievalOptions(Options):
     n_test: int = Field(2_000, ge=2, description="pairs of the stand-in for the test")
     seed: int = Field(0, ge=0, description="seed of the stand-in's pairs, not of the run")
     fixed_length: bool = Field(False, description="pad every batch to max_length, as the LRA does, for static shapes")
-
-    @model_validator(mode="after")
-    def _sources_do_not_mix(self) -> RetrievalOptions:
-        if self.source == "stand-in" and self.path is not None:
-            raise ValueError("path is read with `source: official` only; the stand-in reads Python's own sources")
-        return self
 
 
 def needs(options: RetrievalOptions) -> TaskNeeds:

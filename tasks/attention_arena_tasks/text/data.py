@@ -17,7 +17,7 @@ from attention_arena.prepared import key_of, prepared, progress
 from attention_arena.python_sources import LICENCE, python_version
 from attention_arena.splits import ExampleSplit
 from attention_arena.task import Source, TaskData, TaskNeeds
-from attention_arena.variant import Options
+from attention_arena_tasks.sourced import SourcedOptions
 from attention_arena_tasks.text import imdb, stand_in
 from attention_arena_tasks.text.baselines import trivial_baselines
 
@@ -27,7 +27,7 @@ FORMAT = 1
 """Of the prepared files; another number makes them anew."""
 
 
-class TextOptions(Options):
+class TextOptions(SourcedOptions):
     """Options of the text task."""
 
     source: Literal["stand-in", "official"] = Field(
@@ -47,9 +47,7 @@ class TextOptions(Options):
     fixed_length: bool = Field(False, description="pad every batch to max_length, for static shapes")
 
     @model_validator(mode="after")
-    def _sources_do_not_mix(self) -> TextOptions:
-        if self.source == "stand-in" and self.path is not None:
-            raise ValueError("path is read with `source: official` only; the stand-in reads Python's own sources")
+    def _only_imdb_validates_on_its_test(self) -> TextOptions:
         if self.source == "stand-in" and self.validation == "test":
             raise ValueError("`validation: test` is the LRA's way with IMDb: it needs `source: official`")
         return self
