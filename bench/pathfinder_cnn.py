@@ -133,7 +133,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = build().to(memory_format=torch.channels_last)
+    model = build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     train(model, 60 * arguments.minutes, arguments.images)
     if arguments.beside is not None:
         found = find(arguments.beside, SIZE, HARDEST)

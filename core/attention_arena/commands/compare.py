@@ -28,7 +28,7 @@ def compare(
     from attention_arena.report.compare import compare_sides, comparison_text, read_sides, write_comparison
 
     sides = read_sides(paths)
-    compared = [compare_sides(sides[0], other) for other in sides[1:]]
+    compared = compare_sides(sides)
     typer.echo(comparison_text(sides, compared, everything))
     if out is not None:
         typer.echo(f"page: {write_comparison(sides, compared, out)}", err=True)

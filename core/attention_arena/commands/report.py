@@ -16,8 +16,8 @@ def report(
 ) -> None:
     """Write tables and report anew from the records, also while the study is running.
 
-    Of several studies each gets its report, and the folder an index of them, newest first: `report/index.html` and
-    `index.md`.
+    In a folder of studies each gets its report, and the folder an index of them, newest first: `report/index.html`, and
+    `README.md`, or `index.md` where it has a README.md of its own.
     """
     from attention_arena.catalogue import load_catalogue
     from attention_arena.errors import ConfigError

@@ -3,72 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from attention_arena.report.compare.columns import COLUMNS, row_of
 from attention_arena.report.compare.costs import Costs, cost_findings
 from attention_arena.report.compare.finding import (
+    CHANGED,
     GOT_WORSE,
+    KINDS,
     ONLY_HERE,
     ONLY_THERE,
+    WORST_FIRST,
     Finding,
+    Kind,
     counts,
     decided,
 )
 from attention_arena.report.compare.matching import Cell, Match, match, runs_folder
+from attention_arena.report.compare.qualities import Qualities, measured_findings, metric_findings
 from attention_arena.report.compare.scores import ScoreComparer
 from attention_arena.report.compare.sides import Side
 from attention_arena.report.derived.pairing import Scores
 from attention_arena.report.derived.scores import ScoreReader
 from attention_arena.report.reading.naming import source_mark, task_labels
-
-COLUMNS: Mapping[str, Any] = {
-    "first": pl.String,
-    "other": pl.String,
-    "kind": pl.String,
-    "task": pl.String,
-    "label": pl.String,
-    "what": pl.String,
-    "length": pl.Int64,
-    "unit": pl.String,
-    "value_first": pl.Float64,
-    "value_other": pl.Float64,
-    "change": pl.Float64,
-    "change_unit": pl.String,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "p": pl.Float64,
-    "p_adjusted": pl.Float64,
-    "n_seeds": pl.Int64,
-    "verdict": pl.String,
-    "reason": pl.String,
-}
-MEANINGS: Mapping[str, str] = {
-    "first": "path of the side that all others are compared with",
-    "other": "path of the side that is compared with it",
-    "kind": "score or cost",
-    "task": "the task, with a mark where its data are not the official ones",
-    "label": "the variant",
-    "what": "metric, or measure and phase; null where the variant has a task on one side alone",
-    "length": "tokens, of a cost",
-    "unit": "of the two values",
-    "value_first": "mean over seeds; of costs the geometric mean",
-    "value_other": "the same of the other side",
-    "change": "other minus first, or other over first",
-    "change_unit": "of change, low and high: points (of percent), the metric's unit, or × for a ratio",
-    "low": "lower end of its 95 % interval, not adjusted for the number of comparisons",
-    "high": "upper end",
-    "p": "two-sided p of no change",
-    "p_adjusted": "p after Holm's correction over the scores, or over the costs, of the two sides",
-    "n_seeds": "seeds behind the change",
-    "verdict": "improved, got worse, no difference shown, only in the first, only in the other, not comparable",
-    "reason": "why there is no verdict, or what limits it",
-}
 
 
 @dataclass(frozen=True)
@@ -82,11 +44,37 @@ class Against:
     differing: Sequence[str]
     """Settings that differ, in words, with how many of the matched variants and tasks they hold for."""
 
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Verdict -> its words, where they name a side."""
+        return {ONLY_THERE: f"only in {self.first.letter}", ONLY_HERE: f"only in {self.other.letter}"}
+
+    @property
+    def title(self) -> str:
+        """`B against A`."""
+        return f"{self.other.letter} against {self.first.letter}"
+
     @cached_property
     def summary(self) -> str:
-        """The verdicts counted: `1 got worse, 2 improved`."""
-        names = {ONLY_THERE: f"only in {self.first.letter}", ONLY_HERE: f"only in {self.other.letter}"}
-        return f"{self.other.letter} against {self.first.letter}: {counts(self.findings, names)}"
+        """The verdicts counted: `B against A: 1 got worse, 2 improved`."""
+        return f"{self.title}: {counts(self.findings, self.names)}"
+
+    @property
+    def verdicts(self) -> list[str]:
+        """The verdicts that were given: what changed first."""
+        given = {each.verdict for each in self.findings}
+        return [verdict for verdict in dict.fromkeys((*CHANGED, *WORST_FIRST)) if verdict in given]
+
+    @property
+    def counted(self) -> list[tuple[Kind, list[int]]]:
+        """How often each of the `verdicts` was given, for each kind that there is."""
+        found = Counter((each.kind, each.verdict) for each in self.findings)
+        rows = [(kind, [found[kind, verdict] for verdict in self.verdicts]) for kind in KINDS]
+        return [(kind, numbers) for kind, numbers in rows if any(numbers)]
+
+    def of(self, kind: Kind) -> list[Finding]:
+        """Return the findings of a kind, worst first."""
+        return [each for each in self.findings if each.kind == kind]
 
     @property
     def got_worse(self) -> bool:
@@ -95,81 +83,71 @@ class Against:
 
     def verdict(self, finding: Finding) -> str:
         """Return a verdict with the sides' letters."""
-        words = {ONLY_THERE: f"only in {self.first.letter}", ONLY_HERE: f"only in {self.other.letter}"}
-        return words.get(finding.verdict or "", finding.verdict or "")
+        return self.names.get(finding.verdict or "", finding.verdict or "")
 
     def frame(self) -> pl.DataFrame:
-        """Return a row for each finding; see `MEANINGS`."""
-        return pl.DataFrame([self._row(each) for each in self.findings], COLUMNS)
-
-    def _row(self, finding: Finding) -> dict[str, Any]:
-        found = finding.found
-        return {
-            "first": str(self.first.path),
-            "other": str(self.other.path),
-            **{name: getattr(finding, name) for name in ("kind", "task", "label", "length", "unit", "p_adjusted")},
-            "what": finding.what or None,
-            "value_first": finding.theirs,
-            "value_other": finding.mine,
-            "change": found.difference if found else None,
-            "change_unit": change_unit(finding) if found else None,
-            "low": found.low if found else None,
-            "high": found.high if found else None,
-            "p": found.p if found else None,
-            "n_seeds": found.n_seeds if found else None,
-            "verdict": finding.verdict,
-            "reason": finding.reason or None,
-        }
+        """Return a row for each finding; see `columns.MEANINGS`."""
+        rows = [{"first": str(self.first.path), "other": str(self.other.path)} | row_of(each) for each in self.findings]
+        return pl.DataFrame(rows, COLUMNS)
 
 
-def change_unit(finding: Finding) -> str | None:
-    """Return the unit of a change: of percent it is points."""
-    if finding.ratio:
-        return "×"
-    return "points" if finding.unit == "%" else finding.unit
-
-
-def compare_sides(first: Side, other: Side) -> Against:
-    """Compare a side with the first: scores example by example where they can be, costs by their intervals."""
-    matches = match(first, other)
-    return Against(first, other, decided(list(_findings(first, other, matches))), _differing(matches))
+def compare_sides(sides: Sequence[Side]) -> list[Against]:
+    """Compare every further side with the first: what can be, example by example, and the rest by its intervals."""
+    first, *others = sides
+    matches = [match(first, other) for other in others]
+    found = [list(_findings(first, other, pairs)) for other, pairs in zip(others, matches, strict=True)]
+    return [
+        Against(first, other, findings, _differing(pairs))
+        for other, findings, pairs in zip(others, decided(found), matches, strict=True)
+    ]
 
 
 def _findings(first: Side, other: Side, matches: Sequence[Match]) -> Iterator[Finding]:
     comparer = ScoreComparer(ScoreReader(first.results.measurements), ScoreReader(other.results.measurements))
     names = [task_labels(side.results.runs.select("task", "task_options").iter_rows()) for side in (first, other)]
-    scores: dict[tuple[Path, Path], Scores] = {}
     for each in matches:
         cell = each.theirs or each.mine
         assert cell is not None
         blank = Finding("score", _heading(names[each.theirs is None], cell), cell.key.label, "")
         if each.theirs is None or each.mine is None:
-            verdict = ONLY_HERE if each.theirs is None else ONLY_THERE
-            yield Finding("score", blank.task, blank.label, "", verdict=verdict)
-            continue
-        folders = runs_folder(other, each.mine), runs_folder(first, each.theirs)
-        read = scores.setdefault(folders, Scores(*folders))
-        score = comparer.compare(each.theirs, each.mine, read, blank)
-        if score is not None:
-            yield score
-        yield from cost_findings(_costs(first, each.theirs), _costs(other, each.mine), blank)
+            yield replace(blank, verdict=ONLY_HERE if each.theirs is None else ONLY_THERE)
+        else:
+            yield from _of_cell(first, other, (each.theirs, each.mine), comparer, blank)
+
+
+def _of_cell(
+    first: Side, other: Side, cells: tuple[Cell, Cell], comparer: ScoreComparer, blank: Finding
+) -> Iterator[Finding]:
+    theirs, mine = cells
+    folders = runs_folder(other, mine), runs_folder(first, theirs)
+    score = comparer.compare(theirs, mine, Scores(*folders), blank)
+    if score is not None:
+        yield score
+    rows = _measurements(first, theirs), _measurements(other, mine)
+    qualities = Qualities(theirs, rows[0]), Qualities(mine, rows[1])
+    yield from metric_findings(*qualities, comparer, folders, blank)
+    yield from measured_findings(*qualities, blank)
+    costs = Costs(theirs.done, rows[0], _baseline(first, theirs)), Costs(mine.done, rows[1], _baseline(other, mine))
+    yield from cost_findings(*costs, blank)
 
 
 def _heading(names: Mapping[tuple[str, str | None], str], cell: Cell) -> str:
     return names[cell.key.task, cell.key.task_options] + source_mark(cell.first("source"))
 
 
-def _costs(side: Side, cell: Cell) -> Costs:
-    study, profile, task, options, label = cell.key
-    of_task = (
-        (pl.col("study") == study)
-        & (pl.col("profile") == profile)
-        & (pl.col("task") == task)
-        & pl.col("task_options").eq_missing(pl.lit(options))
-    )
-    rows = side.results.measurements.filter(of_task & (pl.col("label") == label))
-    baselines = side.results.runs.filter(of_task & pl.col("baseline"))["label"].to_list()
-    return Costs(cell.done, rows, baselines[0] if baselines else None)
+def _of_task(cell: Cell) -> pl.Expr:
+    study, profile, task, options, _ = cell.key
+    named = (pl.col("study") == study) & (pl.col("profile") == profile) & (pl.col("task") == task)
+    return named & pl.col("task_options").eq_missing(pl.lit(options))
+
+
+def _measurements(side: Side, cell: Cell) -> pl.DataFrame:
+    return side.results.measurements.filter(_of_task(cell) & (pl.col("label") == cell.key.label))
+
+
+def _baseline(side: Side, cell: Cell) -> str | None:
+    """Return the label of the variant beside which ratios of time were measured."""
+    return next(iter(side.results.runs.filter(_of_task(cell) & pl.col("baseline"))["label"]), None)
 
 
 def _differing(matches: Sequence[Match]) -> list[str]:

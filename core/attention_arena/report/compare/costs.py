@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
@@ -19,7 +19,8 @@ from attention_arena.report.compare.finding import (
     Finding,
 )
 from attention_arena.report.compare.matching import Row
-from attention_arena.statistics import Interval, compare_unpaired, geometric_mean
+from attention_arena.report.compare.readings import Point, Reading, compare_readings, described, is_whole, read
+from attention_arena.statistics import Interval
 
 COST_UNITS = ("ms", "s", "ms/token", "bytes", "FLOPs", "tokens/s", "sequences", "tokens", "×")
 LEFT_OUT = ("speed", "parameters")
@@ -35,27 +36,6 @@ RECORDED = (
 """Column of the record, its words, unit and direction."""
 
 
-class Point(NamedTuple):
-    """What one cost is of."""
-
-    what: str
-    length: int | None
-    batch_size: int | None
-    unit: str
-    higher_is_better: bool
-
-
-class Reading(NamedTuple):
-    """A cost of one side's runs: values, or why there is none."""
-
-    values: list[Interval]
-    status: str = "done"
-    detail: str | None = None
-
-
-Readings = Mapping[Point, Reading]
-
-
 class Costs(NamedTuple):
     """What a side has to say of a cell's costs."""
 
@@ -69,55 +49,29 @@ class Costs(NamedTuple):
 
 def cost_findings(theirs: Costs, mine: Costs, blank: Finding) -> Iterator[Finding]:
     """Yield a finding for each cost that either side has of a cell."""
-    one = _recorded(theirs.done) | _measured(theirs.measurements)
-    two = _recorded(mine.done) | _measured(mine.measurements)
+    one, two = _costs(theirs), _costs(mine)
     elsewhere = _other_place(theirs.done, mine.done)
     for point in dict.fromkeys((*one, *two)):
-        finding = replace(
-            blank,
-            kind="cost",
-            what=point.what,
-            length=point.length,
-            unit=point.unit,
-            higher_is_better=point.higher_is_better,
-            ratio=True,
-        )
+        finding = described(replace(blank, kind="cost", ratio=True), point)
         if point.unit == "×" and theirs.baseline != mine.baseline:
             reason = f"beside {theirs.baseline} and beside {mine.baseline}"
             yield replace(finding, verdict=NOT_COMPARABLE, reason=reason)
         else:
-            yield from _compare(finding, one.get(point), two.get(point), elsewhere)
+            yield from (_judged(each, elsewhere) for each in compare_readings(finding, one.get(point), two.get(point)))
 
 
-def _compare(finding: Finding, theirs: Reading | None, mine: Reading | None, elsewhere: str) -> Iterator[Finding]:
-    if theirs is None or mine is None:
-        present = theirs or mine
-        if present is not None and present.values:
-            side = {"theirs": _value(present)} if theirs else {"mine": _value(present)}
-            yield replace(finding, verdict=ONLY_THERE if theirs else ONLY_HERE, **side)  # type: ignore[arg-type]
-        return
-    if not theirs.values and not mine.values:
-        return
-    told = replace(
-        finding,
-        theirs=_value(theirs) if theirs.values else None,
-        mine=_value(mine) if mine.values else None,
-    )
-    exact = _is_counted(told)
-    if theirs.values and mine.values:
-        told = replace(told, found=compare_unpaired(mine.values, theirs.values, ratio=True))
-    if elsewhere and not (exact and told.unit in COUNTED):
-        yield replace(told, verdict=NOT_COMPARABLE, reason=elsewhere)
-    elif not mine.values:
-        yield replace(told, verdict=GOT_WORSE, reason=f"{mine.status} now{_detail(mine)}")
-    elif not theirs.values:
-        yield replace(told, verdict=IMPROVED, reason=f"{theirs.status} before{_detail(theirs)}")
-    elif exact:
-        yield _counted(told)
-    elif told.found is None:
-        yield replace(told, reason="one run a side, and no interval")
-    else:
-        yield told
+def _costs(costs: Costs) -> dict[Point, Reading]:
+    return _recorded(costs.done) | read(costs.measurements.iter_rows(named=True), _cost)
+
+
+def _judged(told: Finding, elsewhere: str) -> Finding:
+    """Return a cost with the verdict that needs no statistics: of another place none, of what is counted any change."""
+    if told.verdict in (ONLY_HERE, ONLY_THERE):
+        return told
+    counted = _is_counted(told)
+    if elsewhere and not (counted and told.unit in COUNTED):
+        return replace(told, verdict=NOT_COMPARABLE, reason=elsewhere)
+    return _counted(told) if counted and told.verdict is None else told
 
 
 def _counted(finding: Finding) -> Finding:
@@ -134,14 +88,6 @@ def _is_counted(finding: Finding) -> bool:
     return finding.unit in COUNTED or finding.what.startswith(("saved for backward", "saved_for_backward"))
 
 
-def _value(reading: Reading) -> float:
-    return geometric_mean([each.value for each in reading.values])
-
-
-def _detail(reading: Reading) -> str:
-    return f": {reading.detail.splitlines()[0]}" if reading.detail else ""
-
-
 def _recorded(done: Sequence[Row]) -> dict[Point, Reading]:
     readings = {}
     for column, words, unit, up in RECORDED:
@@ -153,27 +99,17 @@ def _recorded(done: Sequence[Row]) -> dict[Point, Reading]:
     return readings
 
 
-def _measured(rows: pl.DataFrame) -> dict[Point, Reading]:
-    """Return a model's costs, those of a layer, head or position left out, over runs."""
-    readings: dict[Point, Reading] = {}
-    for row in rows.iter_rows(named=True):
-        if not _is_cost(row):
-            continue
-        what = f"{row['measure']}, {row['phase']}"
-        point = Point(what, row["length"], row["batch_size"], row["unit"], bool(row["higher_is_better"]))
-        old = readings.get(point, Reading([]))
-        if row["value"] is None or row["value"] <= 0:
-            readings[point] = old if old.values else Reading([], row["status"], row["detail"])
-        else:
-            value = Interval(row["value"], row["low"], row["high"], row["samples"], "samples")
-            readings[point] = Reading([*old.values, value])
-    return readings
+def _cost(row: Row) -> Point | None:
+    """Return what a measurement is a cost of; None where it is none, or nothing that a ratio can be taken of."""
+    if not is_cost(row) or row["measure"] in LEFT_OUT or (row["value"] is not None and row["value"] <= 0):
+        return None
+    what = f"{row['measure']}, {row['phase']}"
+    return Point(what, row["length"], row["batch_size"], row["unit"], row["higher_is_better"])
 
 
-def _is_cost(row: Mapping[str, Any]) -> bool:
-    whole = row["layer"] is None and row["head"] is None and row["position"] is None
-    directed = row["higher_is_better"] is not None
-    return whole and directed and row["unit"] in COST_UNITS and row["measure"] not in LEFT_OUT
+def is_cost(row: Row) -> bool:
+    """Whether a measurement is a cost of the whole model."""
+    return is_whole(row) and row["unit"] in COST_UNITS
 
 
 def _other_place(theirs: Sequence[Row], mine: Sequence[Row]) -> str:

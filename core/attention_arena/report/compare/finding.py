@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,19 +13,28 @@ IMPROVED, GOT_WORSE, NO_DIFFERENCE = "improved", "got worse", "no difference sho
 ONLY_THERE, ONLY_HERE, NOT_COMPARABLE = "only in the first", "only in the other", "not comparable"
 WORST_FIRST = (GOT_WORSE, ONLY_THERE, NOT_COMPARABLE, NO_DIFFERENCE, ONLY_HERE, IMPROVED)
 """All verdicts, in the order in which they are listed."""
-Kind = Literal["score", "cost"]
+CHANGED = (GOT_WORSE, IMPROVED)
+Kind = Literal["score", "metric", "diagnostic", "cost"]
+KINDS: Mapping[Kind, str] = {
+    "score": "scores",
+    "metric": "other metrics",
+    "diagnostic": "diagnostics",
+    "cost": "costs",
+}
+"""Kind -> what several are called, in the order in which they are listed. A score is by the task's first metric; other
+metrics are the task's further ones on test, and all of them under each protocol."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A variant's score or cost on a task, on both sides. `mine` is the other side's, `theirs` the first's."""
+    """What one figure of a variant on a task is on both sides. `mine` is the other side's, `theirs` the first's."""
 
     kind: Kind
     task: str
     """As reports name it, with a mark where the data are not the official ones."""
     label: str
     what: str
-    """`accuracy`, or `step_time, training`."""
+    """`accuracy`, `perplexity, cached`, or `step_time, training`."""
     length: int | None = None
     unit: str | None = None
     theirs: float | None = None
@@ -48,24 +57,37 @@ class Finding:
     @property
     def change(self) -> float | None:
         """How large the change is, as the logarithm of a ratio or the difference; positive is better."""
-        if self.found is None:
+        if self.found is not None:
+            change = math.log(self.found.difference) if self.ratio else self.found.difference
+        elif self.ratio and self.theirs and self.mine:
+            change = math.log(self.mine / self.theirs)
+        else:
             return None
-        change = math.log(self.found.difference) if self.ratio else self.found.difference
         return change if self.higher_is_better else -change
 
 
-def decided(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings with p after Holm's correction, and the verdicts that follow, worst first.
+def decided(sides: Sequence[Sequence[Finding]]) -> list[list[Finding]]:
+    """Return each side's findings with p after Holm's correction, and the verdicts that follow, worst first.
 
-    Scores are one family of comparisons and costs another: a study measures many more costs than scores, which would
+    Each kind is one family of comparisons, over all sides: a study measures many more costs than scores, which would
     otherwise drown a score's difference.
     """
-    finished: list[Finding] = []
-    for kind in ("score", "cost"):
-        mine = [each for each in findings if each.kind == kind]
-        adjusted = iter(holm([each.found.p for each in mine if each.found is not None and each.is_open]))
-        finished += [_with_verdict(each, next(adjusted)) if each.is_open else _without(each) for each in mine]
-    return sorted(finished, key=_order)
+    everything = [each for findings in sides for each in findings]
+    adjusted = {kind: iter(holm([_p(each) for each in everything if _is_tested(each, kind)])) for kind in KINDS}
+    return [sorted((_told(each, adjusted[each.kind]) for each in findings), key=_order) for findings in sides]
+
+
+def _is_tested(finding: Finding, kind: Kind) -> bool:
+    return finding.kind == kind and finding.is_open
+
+
+def _p(finding: Finding) -> float:
+    assert finding.found is not None
+    return finding.found.p
+
+
+def _told(finding: Finding, adjusted: Iterator[float]) -> Finding:
+    return _with_verdict(finding, next(adjusted)) if finding.is_open else _without(finding)
 
 
 def _with_verdict(finding: Finding, p_adjusted: float) -> Finding:
@@ -80,12 +102,13 @@ def _without(finding: Finding) -> Finding:
 
 
 def _order(finding: Finding) -> tuple[Any, ...]:
-    change = finding.change
-    return (
-        WORST_FIRST.index(finding.verdict or NO_DIFFERENCE),
-        finding.kind == "cost",
-        0.0 if change is None else change,
-    )
+    """Return what findings are listed by: the worst verdict first, then kinds, then the largest change.
+
+    Before any change comes what has none to measure, such as a run that fails.
+    """
+    verdict = finding.verdict or NO_DIFFERENCE
+    change = -math.inf if finding.change is None else finding.change * (-1 if verdict == IMPROVED else 1)
+    return WORST_FIRST.index(verdict), list(KINDS).index(finding.kind), change
 
 
 def counts(findings: Sequence[Finding], names: Mapping[str, str]) -> str:

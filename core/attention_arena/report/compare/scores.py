@@ -1,4 +1,4 @@
-"""A variant's score on both sides: paired where they saw the same examples, by the spread of each side otherwise."""
+"""A variant's score by a metric on both sides: paired where they saw the same examples, else by the spread of each."""
 
 from __future__ import annotations
 
@@ -80,12 +80,17 @@ def _mean(rows: list[Row]) -> float:
 
 def _obstacle(theirs: Row, mine: Row) -> str:
     """Return why two scores cannot be compared at all; nothing where they can."""
-    for key, words in (("metric", "metrics"), ("unit", "units"), ("task_version", "versions of the task")):
+    for key, words in (("metric", "metrics"), ("unit", "units")):
         if theirs[key] != mine[key]:
             return f"other {words}: {theirs[key]} against {mine[key]}"
-    if theirs["data_hash"] != mine["data_hash"]:
-        return "scored on other data"
-    return "the metric has no direction" if mine["higher_is_better"] is None else ""
+    return other_question(theirs, mine) or ("the metric has no direction" if mine["higher_is_better"] is None else "")
+
+
+def other_question(theirs: Row, mine: Row) -> str:
+    """Return how two runs were asked different things; nothing where they were not."""
+    if theirs["task_version"] != mine["task_version"]:
+        return f"other versions of the task: {theirs['task_version']} against {mine['task_version']}"
+    return "scored on other data" if theirs["data_hash"] != mine["data_hash"] else ""
 
 
 def _one_sided(finding: Finding, theirs: Cell, mine: Cell, has_theirs: bool, has_mine: bool) -> Finding | None:
@@ -98,7 +103,8 @@ def _one_sided(finding: Finding, theirs: Cell, mine: Cell, has_theirs: bool, has
     value = _mean(_scored(there))
     finding = replace(finding, theirs=value) if has_theirs else replace(finding, mine=value)
     if status["status"] not in FAILURES:
-        return replace(finding, verdict=NOT_COMPARABLE, reason=f"{status['status']} on one side{detail}")
+        words = "no score" if status["status"] == "done" else status["status"]
+        return replace(finding, verdict=NOT_COMPARABLE, reason=f"{words} on one side{detail}")
     if has_theirs:
         return replace(finding, verdict=GOT_WORSE, reason=f"{status['status']} now{detail}")
     return replace(finding, verdict=IMPROVED, reason=f"{status['status']} before{detail}")

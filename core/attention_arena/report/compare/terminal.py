@@ -1,24 +1,33 @@
-"""A comparison as text: who is compared, what got worse and improved, the rest counted, and one line to sum it up."""
+"""A comparison as text: who is compared, the verdicts counted, what changed kind by kind, and one line to sum it up."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from attention_arena.report.compare.against import Against
-from attention_arena.report.compare.finding import GOT_WORSE, IMPROVED, WORST_FIRST, Finding
+from attention_arena.report.compare.finding import CHANGED, KINDS, WORST_FIRST, Finding, Kind
 from attention_arena.report.compare.sides import Side
-from attention_arena.report.compare.words import change_of, name_of, p_of, value_of
+from attention_arena.report.compare.words import RULE, change_of, limits_of, name_of, p_of, value_of
 
 MOST_DIFFERING = 12
 MOST_NOTES = 3
-"""Differing settings, and files left out, that are listed; a page has them all."""
+MOST_CHANGES = 15
+"""Differing settings, files left out, and changes of one kind for the worse, or the better, that are listed unless all
+are asked for; a page has them all."""
 
 
 def comparison_text(sides: Sequence[Side], compared: Sequence[Against], everything: bool = False) -> str:
     """Return the text, without a trailing line end; `everything` lists findings of any verdict one by one."""
     lines = [line for side in sides for line in _side(side)]
     for against in compared:
-        lines += ["", *_differing(against), *_findings(against, everything), against.summary]
+        lines += ["", against.title, ""]
+        if against.findings:
+            lines += [*_counts(against), "", RULE, ""]
+        lines += _differing(against)
+        for kind in KINDS:
+            lines += _kind(against, kind, everything)
+        lines.append(against.summary)
     return "\n".join(lines)
 
 
@@ -27,6 +36,16 @@ def _side(side: Side) -> Iterator[str]:
     yield f"   {side.progress}"
     yield from (f"   {machine}" for machine in side.machines)
     yield from _some([f"left out: {note}" for note in side.left_out], MOST_NOTES)
+
+
+def _counts(against: Against) -> Iterator[str]:
+    """Yield a table of how often each verdict was given, a line a kind."""
+    heads = [against.names.get(verdict, verdict) for verdict in against.verdicts]
+    rows = [[KINDS[kind], *map(str, numbers)] for kind, numbers in against.counted]
+    widths = [max(len(row[index]) for row in [["", *heads], *rows]) for index in range(len(heads) + 1)]
+    for first, *others in [["", *heads], *rows]:
+        numbers = "  ".join(text.rjust(width) for text, width in zip(others, widths[1:], strict=True))
+        yield f"   {first.ljust(widths[0])}  {numbers}"
 
 
 def _differing(against: Against) -> Iterator[str]:
@@ -42,21 +61,43 @@ def _some(lines: Sequence[str], most: int) -> Iterator[str]:
         yield f"   and {len(lines) - most} more"
 
 
-def _findings(against: Against, everything: bool) -> Iterator[str]:
-    listed = [each for each in against.findings if everything or each.verdict in (GOT_WORSE, IMPROVED)]
-    rows = [_cells(against, each) for each in listed]
-    if rows:
-        head = ["verdict", "task", "variant", "what", against.first.letter, against.other.letter, "change", "p", ""]
-        yield from _aligned([head, *rows])
+def _kind(against: Against, kind: Kind, everything: bool) -> Iterator[str]:
+    """Yield what changed of a kind, the largest changes for the worse first, and the rest counted."""
+    listed: list[Finding] = []
+    folded: list[str] = []
+    for verdict in WORST_FIRST:
+        found = [each for each in against.of(kind) if each.verdict == verdict]
+        n = len(found) if everything else MOST_CHANGES if verdict in CHANGED else 0
+        listed += found[:n]
+        folded += _folded(against, verdict, found[n:])
+    if listed or folded:
+        yield f"{KINDS[kind]}:"
+        yield from (f"   {line}" for line in (*_table(against, listed), *folded))
         yield ""
-    if not everything:
-        yield from _counted(against)
+
+
+def _folded(against: Against, verdict: str, left: Sequence[Finding]) -> Iterator[str]:
+    """Yield how many findings of a verdict are not listed, and why they came to it, alike reasons together."""
+    if left and verdict in CHANGED:
+        yield f"and {len(left)} more {verdict}; --all lists them"
+        return
+    for reason, n in Counter(each.reason for each in left).items():
+        yield f"{n} × {against.names.get(verdict, verdict)}" + (f": {reason}" if reason else "")
+
+
+def _table(against: Against, listed: Sequence[Finding]) -> Iterator[str]:
+    """Yield the findings as a table, and below it what limits them, alike limits once."""
+    if not listed:
+        return
+    limits = limits_of(listed)
+    head = ["verdict", "task", "variant", "what", against.first.letter, against.other.letter, "change", "p", ""]
+    yield from _aligned([head, *([*_cells(against, each), limits.get(each.reason, "")] for each in listed)])
+    yield from (f"{mark} {reason}" for reason, mark in limits.items())
 
 
 def _cells(against: Against, each: Finding) -> list[str]:
     values = [value_of(each, each.theirs), value_of(each, each.mine)]
-    words = [against.verdict(each), each.task, each.label, name_of(each)]
-    return [*words, *values, change_of(each), p_of(each), each.reason]
+    return [against.verdict(each), each.task, each.label, name_of(each), *values, change_of(each), p_of(each)]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -65,17 +106,3 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         yield "  ".join([*cells, row[-1]]).rstrip()
-
-
-def _counted(against: Against) -> Iterator[str]:
-    """Yield a line for each other verdict, alike reasons together."""
-    for verdict in WORST_FIRST:
-        if verdict in (GOT_WORSE, IMPROVED):
-            continue
-        reasons: dict[str, int] = {}
-        for each in against.findings:
-            if each.verdict == verdict:
-                reasons[each.reason] = reasons.get(each.reason, 0) + 1
-        for reason, n in reasons.items():
-            words = against.verdict(next(each for each in against.findings if each.verdict == verdict))
-            yield f"{n} × {words}" + (f": {reason}" if reason else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,26 +74,33 @@ def compare_with_baseline(results: Results) -> pl.DataFrame:
 def _rows(runs: pl.DataFrame, folder: Path) -> Iterator[dict[str, Any]]:
     for _, of_task in runs.group_by("task", "task_options", maintain_order=True):
         rows = of_task.to_dicts()
-        base = [row for row in rows if row["baseline"]]
-        scores = Scores(folder)
-        theirs = _by_seed(base)
-        for label in dict.fromkeys(row["label"] for row in rows if not row["baseline"]):
+        baseline = next((row["label"] for row in rows if row["baseline"]), None)
+        if baseline is not None:
+            yield from ({**row, "baseline": baseline} for row in against(baseline, rows, Scores(folder)))
+
+
+def against(rival: str, rows: Sequence[Mapping[str, Any]], scores: Scores) -> Iterator[dict[str, Any]]:
+    """Yield the comparison of each other label with `rival` on the one task of `rows`, without a verdict.
+
+    A row has the columns that it shares with `COLUMNS`, and `higher_is_better`.
+    """
+    theirs = _by_seed(row for row in rows if row["label"] == rival)
+    for label in dict.fromkeys(row["label"] for row in rows):
+        if label != rival:
             mine = [row for row in rows if row["label"] == label]
-            if base:
-                yield _row(mine, base, scores.compare(Pair(_by_seed(mine), theirs, len(mine))))
+            yield _row(mine, scores.compare(Pair(_by_seed(mine), theirs, len(mine))))
 
 
-def _by_seed(rows: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+def _by_seed(rows: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
     return {row["seed"]: row for row in rows if row["status"] == "done" and row["value"] is not None}
 
 
-def _row(mine: list[dict[str, Any]], base: list[dict[str, Any]], told: Told) -> dict[str, Any]:
+def _row(mine: Sequence[Mapping[str, Any]], told: Told) -> dict[str, Any]:
     first = next((row for row in mine if row["metric"] is not None), mine[0])
     found = told.comparison
     unit = _unit(first["metric"], first["unit"])
     return {
         **{key: first[key] for key in ("study", "profile", "task", "task_options", "label", "metric")},
-        "baseline": base[0]["label"],
         "unit": unit,
         "n_seeds": found.n_seeds if found else 0,
         "n_examples": found.n_examples if found else None,
@@ -125,5 +132,9 @@ def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _verdict(row: Mapping[str, Any], p_adjusted: float, higher_is_better: bool) -> str:
     if p_adjusted >= 1 - LEVEL:
         return NO_DIFFERENCE
-    equal = 1.0 if row["unit"] == "×" else 0.0
-    return BETTER if (row["difference"] > equal) == higher_is_better else WORSE
+    return BETTER if (row["difference"] > of_equals(row["unit"])) == higher_is_better else WORSE
+
+
+def of_equals(unit: str | None) -> float:
+    """Return what the difference of equal scores is: a ratio of perplexities is 1."""
+    return 1.0 if unit == "×" else 0.0

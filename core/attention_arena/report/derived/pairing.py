@@ -13,7 +13,7 @@ from attention_arena.statistics.quotients import TOLERANCE
 
 
 class Pair(NamedTuple):
-    """A variant's and the baseline's runs on one task, by seed."""
+    """A variant's runs on one task and those of what it is compared with, by seed."""
 
     mine: Mapping[int, Mapping[str, Any]]
     theirs: Mapping[int, Mapping[str, Any]]
@@ -34,9 +34,9 @@ class UnpairedError(Exception):
 
 
 class Scores:
-    """Per-example scores of the runs in `folder`; the baseline's are kept from variant to variant.
+    """Per-example scores of the runs in `folder`; those of what variants are compared with are kept for the next one.
 
-    The baseline's runs lie in `base_folder`, where that is another one.
+    These lie in `base_folder`, where that is another one.
     """
 
     def __init__(self, folder: Path, base_folder: Path | None = None) -> None:
@@ -109,4 +109,4 @@ def _equal(one: Any, other: Any) -> bool:
 def _why_no_pair(pair: Pair) -> str:
     if not pair.theirs:
         return "the baseline has no score here"
-    return "no seed of it has a score the baseline has too" if pair.mine else "it has no score here"
+    return "no seed has a score of both" if pair.mine else "it has no score here"

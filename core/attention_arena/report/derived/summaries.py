@@ -12,7 +12,7 @@ from attention_arena.statistics import Interval, geometric_mean
 
 
 class Verdict(NamedTuple):
-    """What the comparison with the baseline, example by example, came to; see `comparisons.MEANINGS`."""
+    """What a comparison, example by example, came to; see `MEANINGS` of `comparisons` and of `against_best`."""
 
     word: str | None
     reason: str | None
@@ -46,6 +46,8 @@ class Summary:
     """Seeds that were not shown to beat any score that needs no model."""
     verdict: Verdict | None
     """Against the baseline; None where nothing was compared."""
+    against_best: Verdict | None
+    """Against the variant with the best score on the task; None of itself, and where nothing was compared."""
     reasons: Mapping[str, str]
     """Status -> detail, of the runs that have no score."""
     costs: Mapping[str, Interval]
@@ -98,6 +100,11 @@ class Summaries:
         if not scored or task.higher_is_better is None:
             return None
         return (max if task.higher_is_better else min)(scored, key=_score_value)
+
+    def all_at_chance(self, task: TaskSummary) -> bool:
+        """Whether every run that has a score is at chance, so that none of them leads."""
+        scored = [cell for cell in self.of_task(task) if cell.score is not None]
+        return bool(scored) and all(cell.n_at_chance == cell.n_scored for cell in scored)
 
     def of_task(self, task: TaskSummary) -> list[Summary]:
         """Return a task's summaries, variant by variant."""

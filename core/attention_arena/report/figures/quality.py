@@ -9,7 +9,7 @@ import polars as pl
 
 from attention_arena.report.derived.summary import Summary, TaskSummary, summarise
 from attention_arena.report.figures.figure import Figure
-from attention_arena.report.figures.marks import Spot, mark_panel, of_variant
+from attention_arena.report.figures.marks import Mark, Spot, mark_panel, of_variant, put_mark
 from attention_arena.report.figures.style import INK, Look, add_legend, canvas, looks, verbatim
 from attention_arena.report.reading.naming import source_mark
 from attention_arena.report.reading.results import Results
@@ -73,8 +73,10 @@ def _panel(
         spot = Spot(values[cells.index(cell)], place, _told(cell, task, decimals))
         with of_variant(panel, cell.label, [spot]):
             _point(panel, cell, place, colours[cell.label])
-    for value in task.trivial.values():
-        panel.axvline(value, color=INK, linestyle="--", linewidth=0.9, alpha=0.65, zorder=0)
+    for name, value in task.trivial.items():
+        line = panel.axvline(value, color=INK, linestyle="--", linewidth=0.9, alpha=0.65, zorder=0)
+        told = f"{name}, which needs no model: {fixed(value, decimals)}{' %' if task.unit == '%' else ''}"
+        put_mark(line, Mark(spots=[Spot(value, (len(labels) - 1) / 2, told)]))
     panel.set_ylim(len(labels) - 0.4, -0.6)
     panel.set_yticks([])
     panel.grid(visible=False, axis="y")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
@@ -17,8 +18,8 @@ SCRIPTS = ("contents", "choose", "tables", "copy", "plots", "runs")
 """In the order in which they run."""
 
 
-def environment() -> jinja2.Environment:
-    """Return what renders the pages: everything escaped, nothing missing in silence."""
+def environment(scripts: Sequence[str] = SCRIPTS) -> jinja2.Environment:
+    """Return what renders the pages: everything escaped, nothing missing in silence, and a script of `scripts`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -30,14 +31,14 @@ def environment() -> jinja2.Environment:
     environment.filters["picture"] = lambda piece: Markup(piece.svg if isinstance(piece, Piece) else piece)
     environment.filters["embedded"] = embedded
     environment.globals["style"] = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
-    script = _script()
+    script = _script(scripts)
     environment.globals["script"] = Markup(script)
     environment.globals["policy"] = _policy(script)
     return environment
 
 
-def _script() -> str:
-    parts = [(TEMPLATES / "scripts" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+def _script(names: Sequence[str]) -> str:
+    parts = [(TEMPLATES / "scripts" / f"{name}.js").read_text(encoding="utf-8") for name in names]
     return "\n".join(f"(() => {{\n{part}}})();" for part in parts)
 
 

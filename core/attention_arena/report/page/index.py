@@ -9,14 +9,19 @@ from pathlib import Path
 import polars as pl
 
 from attention_arena.report.derived.summary import summarise
+from attention_arena.report.page.environment import environment
 from attention_arena.report.reading.progress import counts_in_words
 from attention_arena.report.reading.results import Results
 from attention_arena.report.tables.markdown import escape
 from attention_arena.report.wording.phrases import listed
 from attention_arena.report.wording.words import answer_in_words
+from attention_arena.runs.files import write_whole
 
-FILE = "index.md"
-"""Not README.md, which a results folder may have of its own."""
+README = "README.md"
+OTHERWISE = "index.md"
+"""The list's name in a folder with a README.md of its own."""
+WRITTEN = "Newest first. Written by `arena report`; the same as a page: [report](report/index.html)."
+"""The line by which a README.md is known to be a list of ours."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,32 @@ class Entry:
     """When its latest run began (ISO 8601, UTC); empty where none has."""
 
 
+def has_index(path: Path, folders: Sequence[Path]) -> bool:
+    """Whether a folder gets an index: a results folder always, a study's where it holds several profiles.
+
+    `folders` are the profiles' folders in it.
+    """
+    return len(folders) > 1 or any(folder.parent.parent == path for folder in folders)
+
+
+def write_index(path: Path, entries: Sequence[Entry]) -> Path:
+    """Write the index into a folder, as `report/index.html`, which is returned, and in Markdown.
+
+    The Markdown is README.md, which a folder is shown with in many places, or index.md where README.md is not ours.
+    """
+    name = README if _is_ours(path / README) else OTHERWISE
+    target = path / "report"
+    target.mkdir(exist_ok=True)
+    page = environment(scripts=()).get_template("index.html.j2").render(entries=entries, markdown=name)
+    write_whole(target / "index.html", page)
+    write_whole(path / name, index_page(entries))
+    return target / "index.html"
+
+
+def _is_ours(readme: Path) -> bool:
+    return not readme.exists() or WRITTEN in readme.read_text(encoding="utf-8", errors="replace")
+
+
 def entries_of(results: Results, compared: pl.DataFrame, pages: Sequence[Path]) -> list[Entry]:
     """Return all studies, that with the latest run first, and those without a run last.
 
@@ -51,7 +82,7 @@ def index_page(entries: Sequence[Entry]) -> str:
     lines = [
         "# Studies",
         "",
-        "Newest first. Written by `arena report`; the same as a page: [report](report/index.html).",
+        WRITTEN,
     ]
     for entry in entries:
         link = entry.page.as_posix().replace(" ", "%20")

@@ -16,10 +16,10 @@ from attention_arena.report.derived.summary import Summaries, summarise
 from attention_arena.report.derived.task_summary import TaskSummary
 from attention_arena.report.figures.figure import MORE, Figure
 from attention_arena.report.page import contents
-from attention_arena.report.page.drawing import Drawing, draw_figure
+from attention_arena.report.page.draw_together import draw_figures
+from attention_arena.report.page.drawing import Drawing
 from attention_arena.report.page.environment import environment
-from attention_arena.report.page.index import FILE as INDEX
-from attention_arena.report.page.index import entries_of, index_page
+from attention_arena.report.page.index import entries_of, has_index, write_index
 from attention_arena.report.page.run_files import COLUMNS, PER_FILE, run_lines, write_run_files
 from attention_arena.report.page.swatches import swatches
 from attention_arena.report.published import beside_published, remove_published, write_published
@@ -32,7 +32,7 @@ from attention_arena.report.rows.growth_tables import break_even_tables, exponen
 from attention_arena.report.rows.language_model_tables import language_models
 from attention_arena.report.tables import report_tables, write_table_files
 from attention_arena.report.tables.frames import write_tables_of
-from attention_arena.report.wording.words import answer_in_words
+from attention_arena.report.wording.words import answer_in_words, details_in_words
 from attention_arena.runs.files import write_whole
 
 PLACED = (
@@ -46,9 +46,9 @@ PLACED = (
 def write_report(path: str | Path, figures: Sequence[Figure], published: pl.DataFrame | None = None) -> Path:
     """Write the report of every study at or below `path`, with its tables, and return the page to open.
 
-    A profile's folder gets `report/index.html` beside its runs. Where `path` holds several, it gets tables of them all
-    and an index of them, as a page and as `index.md`. `published` are numbers of others to lay beside ours; see
-    `published.SCHEMA`. Raises ConfigError where there is nothing to report.
+    A profile's folder gets `report/index.html` beside its runs. A results folder, and a study's with several profiles,
+    gets tables of them all and an index of them, as a page and in Markdown. `published` are numbers of others to lay
+    beside ours; see `published.SCHEMA`. Raises ConfigError where there is nothing to report.
     """
     path = Path(path)
     folders = study_folders(path)
@@ -58,7 +58,7 @@ def write_report(path: str | Path, figures: Sequence[Figure], published: pl.Data
             "`arena run STUDY` writes it"
         )
     written = [_write_study(folder, figures, published) for folder in folders]
-    if len(written) == 1:
+    if not has_index(path, folders):
         return written[0][0]
     return _write_index(path, [page for page, _ in written], pl.concat([compared for _, compared in written]))
 
@@ -71,7 +71,7 @@ def _write_study(folder: Path, figures: Sequence[Figure], published: pl.DataFram
     target = folder / "report"
     target.mkdir(exist_ok=True)
     write_table_files(report_tables(results, compared), target / "tables")
-    drawings = [draw_figure(figure, results, target / "figures") for figure in figures]
+    drawings = draw_figures(figures, results, target / "figures")
     write_run_files(results, folder, target / "runs")
     context = _context(results, compared, drawings) | _published(results, compared, published, folder)
     write_whole(target / "index.html", environment().get_template("report.html.j2").render(context))
@@ -92,6 +92,8 @@ def _context(results: Results, compared: pl.DataFrame, drawings: Sequence[Drawin
         "run_index": {"columns": COLUMNS, "per_file": PER_FILE, "runs": run_lines(results)},
         "study": results.studies[0],
         "answer": answer_in_words(summaries),
+        "details": details_in_words(summaries),
+        "brief": {label: summaries.said(label) for label in summaries.labels},
         "table": answer_table(summaries),
         "trains": summaries.trains,
         "baseline": summaries.baseline,
@@ -149,9 +151,4 @@ def _sections(drawings: Sequence[Drawing]) -> dict[str, list[Drawing]]:
 def _write_index(path: Path, pages: Sequence[Path], compared: pl.DataFrame) -> Path:
     results = load_results(path)
     write_tables_of(results, compared, path)
-    target = path / "report"
-    target.mkdir(exist_ok=True)
-    entries = entries_of(results, compared, [page.relative_to(path) for page in pages])
-    write_whole(target / "index.html", environment().get_template("index.html.j2").render(entries=entries))
-    write_whole(path / INDEX, index_page(entries))
-    return target / "index.html"
+    return write_index(path, entries_of(results, compared, [page.relative_to(path) for page in pages]))

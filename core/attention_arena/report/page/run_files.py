@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from markupsafe import Markup
@@ -22,11 +22,22 @@ PER_FILE = 40
 """Runs in a file: few files, each of which opens at once."""
 LEAST_POINTS, MOST_POINTS, ALL_POINTS = 20, 100, 100_000
 """Points of one curve: so many at least and at most, and of one curve of each run together."""
+DIGITS, SORTED_DIGITS = 5, 9
+"""Of a curve's value, more than its plot can show, and of a number to sort by; parquet files have all digits."""
 LOG_LINES, LOG_LETTERS = 40, 4000
 """Of a log's end."""
 LEFT_OUT = frozenset({"learning_rate"})
 COLUMNS = ("run", "variant", "task", "seed", "status", "score", "tokens per second", "peak memory", "seconds", "reason")
 """Of a line; each is the text shown, or the text and the number to sort by."""
+
+
+class Curve(NamedTuple):
+    """A run's values of one metric on one split, and the steps at which they were measured."""
+
+    split: str
+    metric: str
+    steps: tuple[int, ...]
+    values: list[float]
 
 
 def run_lines(results: Results) -> list[list[Any]]:
@@ -52,7 +63,8 @@ def _line(row: Mapping[str, Any], task: str) -> list[Any]:
 
 
 def _number(value: float | None, words: Any) -> Any:
-    return None if value is None or value != value else [words(value), value]
+    """Return a number as it is shown and as it is sorted by."""
+    return None if value is None or value != value else [words(value), float(f"{value:.{SORTED_DIGITS}g}")]
 
 
 def write_run_files(results: Results, folder: Path, target: Path) -> None:
@@ -70,18 +82,31 @@ def write_run_files(results: Results, folder: Path, target: Path) -> None:
         left.unlink()
 
 
-def _together(rows: list[dict[str, Any]], folder: Path, curves: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """Return what a file holds: columns in which all its runs agree, specs that several runs share, and the runs."""
+def _together(rows: list[dict[str, Any]], folder: Path, curves: Mapping[str, list[Curve]]) -> dict[str, Any]:
+    """Return what a file holds of its runs, each thing that several of them have in common once.
+
+    `shared` are the record's columns in which all agree, `columns` the others, a value for each run; `specs` and
+    `steps` are what runs and curves refer to by place. A curve is a split, a metric, the place of its steps and values.
+    """
     shared = {key: value for key, value in rows[0].items() if all(row[key] == value for row in rows)}
     specs: dict[str, int] = {}
-    runs = {}
+    steps: dict[tuple[int, ...], int] = {}
+    asked, learnt, logs = [], [], []
     for row in rows:
         inside = folder / "runs" / row["run"]
-        spec = specs.setdefault(_spec(inside / "spec.json"), len(specs))
-        own = {key: value for key, value in row.items() if value is not None and key not in shared}
-        runs[row["run"]] = {"record": own, "spec": spec, "curves": curves.get(row["run"], []), "log": _end(inside)}
-    known = {key: value for key, value in shared.items() if value is not None}
-    return {"shared": known, "specs": list(specs), "runs": runs}
+        asked.append(specs.setdefault(_spec(inside / "spec.json"), len(specs)))
+        own = curves.get(row["run"], [])
+        learnt.append([[*each[:2], steps.setdefault(each.steps, len(steps)), each.values] for each in own])
+        logs.append(_end(inside))
+    return {
+        "shared": {key: value for key, value in shared.items() if value is not None},
+        "columns": {key: [row[key] for row in rows] for key in rows[0] if key not in shared or key == "run"},
+        "specs": list(specs),
+        "steps": list(steps),
+        "spec": asked,
+        "curves": learnt,
+        "logs": logs,
+    }
 
 
 def _spec(path: Path) -> str:
@@ -102,14 +127,15 @@ def _end(inside: Path) -> str:
     return "\n".join(text[-LOG_LETTERS:].splitlines()[-LOG_LINES:])
 
 
-def _curves(frame: pl.DataFrame, most: int) -> dict[str, list[Any]]:
-    """Return each run's curves: split, metric, and at most so many points of step and value."""
-    found: dict[str, list[Any]] = {}
+def _curves(frame: pl.DataFrame, most: int) -> dict[str, list[Curve]]:
+    """Return each run's curves, of at most so many points each."""
+    found: dict[str, list[Curve]] = {}
     shown = frame.filter(~pl.col("metric").is_in(list(LEFT_OUT)) & pl.col("value").is_finite())
     for (run, split, metric), rows in shown.group_by("run", "split", "metric", maintain_order=True):
-        points = [[step, float(f"{value:.5g}")] for step, value in rows.select("step", "value").iter_rows()]
         # The last point is the one that is read off.
-        found.setdefault(str(run), []).append([split, metric, points[::-1][:: -(-len(points) // most)][::-1]])
+        kept = rows.reverse().gather_every(-(-len(rows) // most)).reverse()
+        values = [float(f"{value:.{DIGITS}g}") for value in kept["value"]]
+        found.setdefault(str(run), []).append(Curve(str(split), str(metric), tuple(kept["step"]), values))
     return found
 
 

@@ -89,7 +89,16 @@ class Results:
             return {}
 
     def of(self, study: StudyFile) -> Results:
-        """Return the part that belongs to one study and profile."""
+        """Return the part that belongs to one study and profile, the same each time, so that `once` holds for it."""
+        if self.studies == [study]:
+            return self
+        key = (Results.of, study.study, study.profile)
+        if key not in self.derived:
+            self.derived[key] = self._part(study)
+        part: Results = self.derived[key]
+        return part
+
+    def _part(self, study: StudyFile) -> Results:
         mine = (pl.col("study") == study.study) & (pl.col("profile") == study.profile)
         return replace(
             self,

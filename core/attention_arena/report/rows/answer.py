@@ -12,6 +12,7 @@ from attention_arena.report.rows.score_cells import (
     average_cells,
     last_step_cells,
     score_cells,
+    trivial_ends,
     trivial_marks,
     trivial_rows,
 )
@@ -39,14 +40,16 @@ def answer_table(summaries: Summaries) -> Table:
     headings = [*_score_headings(summaries.tasks, means), *columns]
     trivial = trivial_rows(summaries.tasks, len(means) + len(costs))
     n_scores = len(summaries.tasks) + len(means)
-    return Table(headings, rows + trivial, n_scores, notes_of(rows, summaries, marks, means))
+    ends = trivial_ends(summaries.tasks, len(means) + len(costs))
+    return Table(headings, rows + trivial, n_scores, notes_of(rows, summaries, marks, means), ends=ends)
 
 
 def last_step_table(summaries: Summaries) -> Table:
     """Return the scores at the last step, which no validation chose."""
     rows = _rows(summaries, [last_step_cells(summaries, task) for task in summaries.tasks])
     headings = _score_headings(summaries.tasks, [])
-    return Table(headings, rows + trivial_rows(summaries.tasks, 0), len(headings), [])
+    trivial, ends = trivial_rows(summaries.tasks, 0), trivial_ends(summaries.tasks, 0)
+    return Table(headings, rows + trivial, len(headings), ends=ends)
 
 
 def cost_table(summaries: Summaries, task: TaskSummary) -> Table:
@@ -61,8 +64,14 @@ def cost_table(summaries: Summaries, task: TaskSummary) -> Table:
 
 
 def _score_headings(tasks: Sequence[TaskSummary], means: Sequence[Average]) -> list[Column]:
-    headings = [Column(task.heading, task.measured_briefly, task.label) for task in tasks]
-    return headings + [Column(mean.name, "accuracy (%) ↑") for mean in means]
+    headings = [Column(task.heading, task.measured_briefly, task.label, brief=_unit_alone(task)) for task in tasks]
+    return headings + [Column(mean.name, "accuracy (%) ↑", brief="% ↑") for mean in means]
+
+
+def _unit_alone(task: TaskSummary) -> str:
+    """Return what a task's metric is measured in without its name, `% ↑`; nothing where the name has the unit in it."""
+    _, bracket, unit = task.measured_briefly.partition("(")
+    return unit.replace(")", "") if bracket else ""
 
 
 def _rows(summaries: Summaries, columns: Sequence[Mapping[str, Cell]]) -> list[Row]:

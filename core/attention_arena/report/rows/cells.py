@@ -20,6 +20,9 @@ class Cell:
     """The reason at length."""
     value: float | None = None
     best: bool = False
+    """Whether it is the task's best score, or as good."""
+    near_best: bool = False
+    """Whether it is not that, and not shown to be worse."""
     verdict: str = ""
     """Against the baseline: better, worse, no difference shown; nothing where that was not told."""
     flag: str = ""
@@ -39,6 +42,8 @@ class Column:
     """The task's label, where the column is one task's."""
     is_number: bool = True
     """Whether its cells are numbers, or reasons in place of one; otherwise they are text."""
+    brief: str = ""
+    """`below` for a page's narrow columns, where it is long."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Table:
     caption: str = ""
     head: str = "variant"
     """What the rows' labels are."""
+    ends: Sequence[Row] = ()
+    """The weakest and the best score without a model of each column, with its name: what a page has room for."""
 
 
 NOT_PLANNED = Cell("", detail="not planned")

@@ -66,7 +66,8 @@ def _timed(summaries: Summaries, tasks: Tasks, phase: str, longest: bool) -> Cos
     found = {label: summaries.time_ratio(label, phase, task, longest) for label in summaries.labels}
     lengths = [each.length for each in found.values() if each is not None]
     length = (max if longest else min)(lengths, default=0)
-    heading = Column(f"{phase} time", f"to the baseline’s at {length:,} tokens ↓" if lengths else "to the baseline’s ↓")
+    at, briefly = (f" at {length:,} tokens", f" at {length:,}") if lengths else ("", "")
+    heading = Column(f"{phase} time", f"to the baseline’s{at} ↓", brief=f"to baseline{briefly} ↓")
 
     def cell(label: str) -> Cell:
         measured = found[label]

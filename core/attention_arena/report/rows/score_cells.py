@@ -1,9 +1,10 @@
-"""The cells of scores: with their interval, the verdict against the baseline, and what needs no model beside them."""
+"""The cells of scores: with their interval, how they stand to the baseline and the best, and what needs no model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from attention_arena.report.derived.against_best import NOT_WORSE
 from attention_arena.report.derived.averages import Average
 from attention_arena.report.derived.summary import Summaries, Summary, TaskSummary, Verdict
 from attention_arena.report.rows.cells import NOT_PLANNED, Cell, Row, reason
@@ -17,7 +18,7 @@ def score_cells(summaries: Summaries, task: TaskSummary, marks: Mapping[str, str
     """Return every variant's score at the best validation step on a task, by label."""
     cells = summaries.of_task(task)
     decimals = _decimals([cell.score for cell in cells], task)
-    best = summaries.best(task)
+    best = None if summaries.all_at_chance(task) else summaries.best(task)
     shown = {cell.label: _score(cell, task, best, decimals, marks) for cell in cells}
     return {label: shown.get(label, NOT_PLANNED) for label in summaries.labels}
 
@@ -51,6 +52,27 @@ def trivial_rows(tasks: Sequence[TaskSummary], n_others: int) -> list[Row]:
     return rows
 
 
+def trivial_ends(tasks: Sequence[TaskSummary], n_others: int) -> list[Row]:
+    """Return each task's weakest and best score that needs no model, named below the number, as two rows.
+
+    One row where no task has two.
+    """
+    places = {"weakest": 0, "best": -1}
+    if not any(len(task.trivial) > 1 for task in tasks):
+        places.pop("weakest")
+    cells = {label: [_end(task, place) for task in tasks] + [Cell("")] * n_others for label, place in places.items()}
+    return [Row(label, found, trivial=True) for label, found in cells.items() if any(cell.text for cell in found)]
+
+
+def _end(task: TaskSummary, place: int) -> Cell:
+    found = list(task.trivial.items())
+    if len(found) < (2 if place == 0 else 1):
+        return Cell("")
+    name, value = found[place]
+    decimals = decimals_for(list(task.trivial.values()), task.unit == "%")
+    return Cell(fixed(value, decimals), note=name, value=value)
+
+
 def trivial_marks(summaries: Summaries) -> dict[str, str]:
     """Return a footnote letter for each score that needs no model and that some variant is not shown to beat."""
     names: dict[str, None] = {}
@@ -78,11 +100,11 @@ def basis(interval: Interval) -> str:
     return "one seed, no interval"
 
 
-def told(verdict: Verdict, baseline: str | None) -> str:
+def told(verdict: Verdict, rival: str) -> str:
     """Return a verdict at length: the difference, its interval, p, and what limits it."""
     if verdict.word is None or verdict.difference is None:
-        return f"not compared with {baseline}: {verdict.reason}"
-    parts = [f"{verdict.word}, against {baseline}: {difference(verdict)}", f"adjusted p {p_value(verdict.p_adjusted)}"]
+        return f"not compared with {rival}: {verdict.reason}"
+    parts = [f"{verdict.word}, against {rival}: {difference(verdict)}", f"adjusted p {p_value(verdict.p_adjusted)}"]
     return "; ".join(parts + ([verdict.reason] if verdict.reason else []))
 
 
@@ -122,16 +144,24 @@ def _score(cell: Summary, task: TaskSummary, best: Summary | None, decimals: int
     details = [basis(cell.score), *(f"{status}: {detail}" for status, detail in cell.reasons.items())]
     if cell.verdict is not None:
         details.append(told(cell.verdict, "the baseline"))
+    if best is not None and cell.against_best is not None:
+        details.append(told(cell.against_best, f"the best, {best.label}"))
+    leads = best is not None and best.score is not None and best.score.value == cell.score.value
     return Cell(
         fixed(cell.score.value, decimals),
         note=", ".join(part for part in (spread(cell.score, decimals), _coverage(cell)) if part),
         detail="; ".join(details),
         value=cell.score.value,
-        best=best is not None and best.label == cell.label,
+        best=leads,
+        near_best=best is not None and not leads and _may_be_best(cell),
         verdict=(cell.verdict.word or "") if cell.verdict else "",
         flag=_chance(cell),
         mark="".join(marks[name] for name in _marked(cell, task)),
     )
+
+
+def _may_be_best(cell: Summary) -> bool:
+    return cell.against_best is not None and cell.against_best.word == NOT_WORSE
 
 
 def _chance(cell: Summary) -> str:

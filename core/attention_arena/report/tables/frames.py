@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from attention_arena.report.derived.against_best import compare_with_best
 from attention_arena.report.derived.break_even import break_evens
 from attention_arena.report.derived.comparisons import compare_with_baseline
 from attention_arena.report.derived.growth import growth
@@ -19,8 +20,8 @@ __all__ = ["Results", "load_results", "write_tables"]
 
 def write_tables(folder: str | Path) -> list[Path]:
     """Write the tables into `folder` and return their paths: `runs.parquet`, `measurements.parquet`, `curves.parquet`,
-    `comparisons.parquet` and `.csv` (see `comparisons.MEANINGS`), the same of `growth` and `break_even`, `results.csv`
-    and `results.md`.
+    `comparisons.parquet` and `.csv` (see `comparisons.MEANINGS`), the same of `against_best`, `growth` and
+    `break_even`, `results.csv` and `results.md`.
 
     Each file appears whole or not at all. Raises ConfigError where `folder` is no folder.
     """
@@ -31,13 +32,15 @@ def write_tables(folder: str | Path) -> list[Path]:
 
 def write_tables_of(results: Results, comparisons: pl.DataFrame, folder: Path) -> list[Path]:
     """Write the tables of results that are loaded already, and of their comparisons."""
-    grown, even = growth(results), break_evens(results)
+    grown, even, beside_best = growth(results), break_evens(results), compare_with_best(results)
     contents: dict[str, str | bytes] = {
         "runs.parquet": _parquet(results.runs),
         "measurements.parquet": _parquet(results.measurements),
         "curves.parquet": _parquet(results.curves),
         "comparisons.parquet": _parquet(comparisons),
         "comparisons.csv": comparisons.write_csv(),
+        "against_best.parquet": _parquet(beside_best),
+        "against_best.csv": beside_best.write_csv(),
         "growth.parquet": _parquet(grown),
         "growth.csv": grown.write_csv(),
         "break_even.parquet": _parquet(even),

@@ -46,6 +46,8 @@ def _cell(cell: Cell) -> str:
     text = escape(cell.text)
     if cell.best:
         text = f"**{text}**"
+    elif cell.near_best:
+        text = f"*{text}*"
     text += cell.mark
     verdict = "∼" if cell.verdict == NO_DIFFERENCE else cell.verdict and f"*{cell.verdict}*"
     told = [part for part in (verdict, cell.flag and f"*{escape(cell.flag)}*") if part]

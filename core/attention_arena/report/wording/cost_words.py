@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from attention_arena.report.derived.summary import Summaries, Summary
 from attention_arena.report.derived.time_ratios import PHASES, TimeRatio
 from attention_arena.report.rows.cost_cells import bracketed
 from attention_arena.report.wording.numbers import ratio
 
 ACTS = {"training": "a training step", "inference": "inference"}
+
+
+class Cost(NamedTuple):
+    """What training a variant costs beside the baseline."""
+
+    time: float
+    """Over the baseline's; the inverse of its throughput's where no time was measured by turns."""
+    value: float
+    """As it is told: the time, or the throughput, to the baseline's."""
+    interval: str
+    of: str
+    """What the value is of: `the training time of softmax at 1,024 tokens`."""
+
+    @property
+    def told(self) -> str:
+        """The value, its interval, and what it is of."""
+        return " ".join(part for part in (ratio(self.value), self.interval, self.of) if part)
+
+
+def cost_of(summaries: Summaries, label: str) -> Cost | None:
+    """Return what training a variant costs over all tasks: by turns where measured, else by throughput."""
+    timed = summaries.time_ratio(label, "training")
+    if timed is not None:
+        of = f"the training time of {summaries.said_baseline} at {timed.length:,} tokens"
+        return Cost(timed.value, timed.value, bracketed(timed), of)
+    speed = summaries.speed_ratio(label)
+    return None if speed is None else Cost(1 / speed, speed, "", f"the throughput of {summaries.said_baseline}")
 
 
 def time_beside(summaries: Summaries, cell: Summary) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from attention_arena.report.derived.averages import Average
 from attention_arena.report.derived.summary import Summaries
 from attention_arena.report.rows.cells import Row
+from attention_arena.report.wording.phrases import listed
 
 
 def notes_of(
@@ -19,6 +20,8 @@ def notes_of(
     cells = [cell for row in rows for cell in row.cells]
     if any(cell.best for cell in cells):
         notes.append("Bold: the highest mean of a task, or the lowest where that is better, proven or not.")
+        notes += _near(summaries)
+    notes += _unmarked(summaries)
     if any("at chance" in cell.flag for cell in cells):
         notes.append("At chance: the run’s own interval is not above any score that needs no model.")
     used = {cell.mark for cell in cells}
@@ -35,6 +38,29 @@ def notes_of(
         told = f"Costs are geometric means over the {len(summaries.tasks)} tasks"
         notes.append(f"{told}; the cost section has them one by one.")
     return notes
+
+
+def _near(summaries: Summaries) -> list[str]:
+    """Say what is underlined, and what could not be."""
+    marked = [task for task in summaries.tasks if not summaries.all_at_chance(task)]
+    cells = [cell for task in marked for cell in summaries.of_task(task) if cell.score is not None]
+    verdicts = [cell.against_best for cell in cells if cell.against_best is not None]
+    missing = sum(verdict.word is None for verdict in verdicts)
+    if not verdicts:
+        return []
+    if missing == len(verdicts):
+        return ["Beside the bold ones, no score is marked: none was compared with its task’s best example by example."]
+    alone = any(verdict.n_seeds == 1 for verdict in verdicts)
+    text = (
+        "Underlined (in Markdown, italic): not shown to be worse than the bold one on the same examples and seeds. "
+        f"With 95 % confidence the truly best{' of these trained models' if alone else ''} is bold or underlined."
+    )
+    return [f"{text} {missing} could not be compared with the bold one." if missing else text]
+
+
+def _unmarked(summaries: Summaries) -> list[str]:
+    silent = [task.label for task in summaries.tasks if summaries.all_at_chance(task) and summaries.best(task)]
+    return [f"No score is marked as best on {listed(silent)}, where all are at chance."] if silent else []
 
 
 def _of_intervals(summaries: Summaries) -> list[str]:

@@ -1,4 +1,4 @@
-"""The answer in words: a few sentences that say what the answer table says, and nothing more."""
+"""The answer in words: sentences that say what the answer table says, and nothing more."""
 
 from __future__ import annotations
 
@@ -6,24 +6,42 @@ from collections.abc import Sequence
 
 from attention_arena.report.derived.comparisons import BETTER, NO_DIFFERENCE, WORSE
 from attention_arena.report.derived.summary import Summaries, Summary, TaskSummary
+from attention_arena.report.wording.brief import brief_answer
 from attention_arena.report.wording.cost_words import costs_in_words, speeds_in_words, time_beside
 from attention_arena.report.wording.numbers import decimals_for, fixed, spread
 from attention_arena.report.wording.phrases import listed
 
 MOST_GROUPS = 6
 """Groups of variants whose verdicts are told in words; the table has them all."""
+FEW = 2
+"""Tasks that have a sentence each; more are told together."""
 
 
 def answer_in_words(summaries: Summaries) -> str:
-    """Return the answer in words; of a study that trains nothing, what costs how much."""
+    """Return the answer in two to four sentences; of a study that trains nothing, what costs how much."""
     if not summaries.trains:
         return " ".join(part for part in (*costs_in_words(summaries), _done(summaries)) if part)
-    decided = [(task, best) for task in summaries.tasks if (best := summaries.best(task)) is not None]
-    if len(decided) <= 2:
-        sentences = [_sentence(summaries, task, best) for task, best in decided]
-    else:
-        sentences = [_who_leads(summaries, decided), _verdicts(summaries), speeds_in_words(summaries)]
+    decided = _decided(summaries)
+    if len(decided) > FEW:
+        return " ".join(brief_answer(summaries))
+    sentences = [_sentence(summaries, task, best) for task, best in decided]
     return " ".join(part for part in (*sentences, _progress(summaries)) if part)
+
+
+def details_in_words(summaries: Summaries) -> list[str]:
+    """Return what the answer leaves out: who scores best where, every verdict, the span of times, and what is missing.
+
+    Nothing where the answer has all of it, as that of a study of few tasks.
+    """
+    decided = _decided(summaries)
+    if not summaries.trains or len(decided) <= FEW:
+        return []
+    sentences = [_who_leads(summaries, decided), _verdicts(summaries), speeds_in_words(summaries), _progress(summaries)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _decided(summaries: Summaries) -> list[tuple[TaskSummary, Summary]]:
+    return [(task, best) for task in summaries.tasks if (best := summaries.best(task)) is not None]
 
 
 def _sentence(summaries: Summaries, task: TaskSummary, best: Summary) -> str:

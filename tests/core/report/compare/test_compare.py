@@ -9,16 +9,16 @@ import pytest
 
 from attention_arena.errors import ConfigError
 from attention_arena.report.compare import Against, compare_sides, read_sides
-from attention_arena.report.compare.against import COLUMNS, MEANINGS
+from attention_arena.report.compare.columns import COLUMNS, MEANINGS
 from attention_arena.report.compare.finding import Finding
 from attention_arena.report.reading.results import load_results
-from attention_arena.statistics import holm
 
 FASTER = 1.5
 
 
 def compared(first: Path, other: Path) -> Against:
-    return compare_sides(*read_sides([first, other]))
+    [against] = compare_sides(read_sides([first, other]))
+    return against
 
 
 def scores(against: Against) -> dict[tuple[str, str], Finding]:
@@ -158,17 +158,26 @@ def test_studies_are_matched_by_name_where_a_side_has_several(tmp_path: Path, fa
     assert sorted(str(each.verdict) for each in found) == ["improved", "no difference shown"]
 
 
-def test_scores_and_costs_are_two_families_of_comparisons(tmp_path: Path, fakes: Any) -> None:
-    ratios = {fakes.REFORMER.label: 1.3}
-    first = write(fakes, tmp_path / "a", time_ratios=ratios)
-    other = write(fakes, tmp_path / "b", time_ratios={fakes.REFORMER.label: 1.6}, variants=[
-        fakes.SOFTMAX, fakes.REFORMER._replace(skill=0.52)])  # fmt: skip
-    findings = compared(first, other).findings
-    for kind in ("score", "cost"):
-        tested = [each for each in findings if each.kind == kind and each.p_adjusted is not None]
-        assert len(tested) > 2
-        expected = holm([each.found.p for each in tested if each.found])
-        assert [each.p_adjusted for each in tested] == pytest.approx(expected)
+def test_changes_come_largest_first_and_before_them_what_failed(tmp_path: Path, fakes: Any) -> None:
+    better = [fakes.SOFTMAX._replace(skill=0.75), fakes.REFORMER._replace(skill=0.95)]
+    failed = {("softmax", "listops", seed): ("oom", "killed") for seed in (0, 1, 2)}
+    first, other = write(fakes, tmp_path / "a"), write(fakes, tmp_path / "b", variants=better)
+    improved = [each for each in compared(first, other).of("score") if each.verdict == "improved"]
+    for task in ("listops", "language_model"):
+        assert [each.label for each in improved if each.task.startswith(task)] == [fakes.REFORMER.label, "softmax"]
+    worse = compared(other, write(fakes, tmp_path / "c", verdicts=failed)).of("score")
+    assert (worse[0].label, worse[0].reason) == ("softmax", "oom now: killed")
+    changes = [each.change for each in worse[1:] if each.verdict == "got worse"]
+    assert len(changes) == 3
+    assert changes == sorted(changes)
+
+
+def test_a_side_that_scores_nothing_is_not_compared(tmp_path: Path, fakes: Any) -> None:
+    first = write(fakes, tmp_path / "a", tasks=[fakes.LISTOPS])
+    other = fakes.untrained(variants=[fakes.SOFTMAX, fakes.REFORMER]).write(tmp_path / "b")
+    assert {(each.verdict, each.reason) for each in scores(compared(first, other)).values()} == {
+        ("not comparable", "no score on one side")
+    }
 
 
 def test_the_frame_has_the_columns_that_are_documented(tmp_path: Path, fakes: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from attention_arena.report.compare import Against, compare_sides, read_sides
+from attention_arena.report.compare import compare_sides, read_sides
 from attention_arena.report.compare.finding import Finding
 
 
@@ -16,7 +16,7 @@ def write(fakes: Any, results: Path, **changes: Any) -> Path:
 
 
 def costs(first: Path, other: Path, label: str) -> dict[tuple[str, int | None], Finding]:
-    against: Against = compare_sides(*read_sides([first, other]))
+    [against] = compare_sides(read_sides([first, other]))
     return {(each.what, each.length): each for each in against.findings if each.kind == "cost" and each.label == label}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from attention_arena.report.figures import register_figures
 from attention_arena.report.figures.diagnostics.by_head import RANK, SPAN, SPARSITY
-from attention_arena.report.figures.diagnostics.maps import MAPS
+from attention_arena.report.figures.diagnostics.maps import MAPS, _tokens
 from attention_arena.report.figures.diagnostics.spectrum import SPECTRUM
 from attention_arena.report.figures.figure import DIAGNOSTICS
 from attention_arena.report.figures.style import INK
@@ -166,6 +167,36 @@ def test_spectra_are_of_layers_and_not_of_single_heads(drawn: Any) -> None:
     assert data.filter(position=25, phase="trained", label="softmax", task="listops").height == LAYERS
     panel = SPECTRUM.draw(drawn[1]).axes[0]
     assert len(panel.lines) == LAYERS + 2
+
+
+def test_spectra_and_maps_are_read_by_pointer_and_keys(drawn: Any) -> None:
+    spectrum, maps = (one_element(drawn[2][name]) for name in ("attention_spectrum", "attention_maps"))
+    assert "trained, layer 2: the largest 10 % of the singular values hold 50.0 %" in spectrum
+    assert "untrained, mean over layers: the largest 1 %" in spectrum
+    # Two tasks, three variants, three layers, four heads, eight groups of queries.
+    assert maps.count("most to keys") == 2 * 3 * 3 * 4 * 8
+    # Attention that falls off on both sides of the query's own cell.
+    assert "layer 1, head 1, queries 0 to 31: most to keys 8 to 15" in maps
+
+
+def test_keys_of_a_memory_are_counted_backwards_from_the_first_token() -> None:
+    assert _tokens(0, 0, 4, 64 + 64, n_memory=64) == "−64 to −33"
+    assert _tokens(2, 3, 4, 64 + 64, n_memory=64) == "0 to 63"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_of_many_variants_with_long_names_keeps_its_room(tmp_path: Path, fakes: Any, name: str) -> None:
+    options = "pattern=fixed, stride=16, summary_width=2, residual=reversible, feed_forward_chunks=4, block_size=64"
+    many = [fakes.SOFTMAX._replace(name=f"v{index}", label=f"v{index} ({options})") for index in range(12)]
+    study = fakes.FakeStudy(variants=[fakes.SOFTMAX, *many], tasks=[fakes.LISTOPS], seeds=[0], measure=False)
+    results = load_results(write(study, tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picture = FIGURES[name].draw(results)
+        picture.draw_without_rendering()
+    sizes = [axes.get_position().size * picture.get_size_inches() for axes in picture.axes if axes.axison]
+    assert min(width for width, _ in sizes) > 1
+    assert min(height for _, height in sizes if height > 0.3) > 0.75
 
 
 def test_diagnostics_have_a_section_of_their_own(tmp_path: Path, fakes: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,29 @@ def test_the_list_in_markdown_says_the_same_and_links_to_every_page(several: Pat
     assert "Is it \\[new\\] &lt;b&gt;?" in entries[0]
     assert "- [idle](" in entries[2]
     assert (several / "README.md").read_text() == "mine"
+
+
+def test_a_results_folder_with_one_study_has_an_index_and_a_studys_own_folder_none(tmp_path: Path, fakes: Any) -> None:
+    folder = fakes.untrained(name="only").write(tmp_path)
+    assert write_report(tmp_path, []) == tmp_path / "report" / "index.html"
+    assert "only, profile laptop" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    for path in (folder, folder.parent):
+        assert write_report(path, []) == folder / "report" / "index.html"
+    assert not (folder.parent / "report").exists()
+
+
+def test_the_list_is_the_readme_of_a_folder_that_has_none_of_its_own(several: Path) -> None:
+    write_report(several, [])
+    first = (several / "README.md").read_text(encoding="utf-8")
+    assert first.startswith("# Studies\n")
+    assert not (several / "index.md").exists()
+    shutil.rmtree(several / "idle")
+    write_report(several, [])
+    again = (several / "README.md").read_text(encoding="utf-8")
+    assert again.count("\n- [") == first.count("\n- [") - 1 == 2
+    page = (several / "report" / "index.html").read_text(encoding="utf-8")
+    assert 'href="../README.md"' in page
+    assert "script" not in page.partition("</head>")[0].lower()
 
 
 def test_a_run_that_a_living_process_holds_is_running(tmp_path: Path, fakes: Any) -> None:

@@ -15,7 +15,7 @@ from attention_arena.report.figures.figure import MORE
 from attention_arena.report.page.report import write_report
 
 DRAWN = [figure for figure in register_figures() if figure.section == MORE]
-VOID = {"meta", "br", "img", "link", "input", "hr"}
+VOID = {"meta", "br", "img", "link", "input", "hr", "wbr"}
 
 
 class Reader(HTMLParser):
@@ -205,7 +205,7 @@ def test_several_studies_get_a_page_of_links(tmp_path: Path, fakes: Any) -> None
     assert path == tmp_path / "report" / "index.html"
     links = [value for tag, key, value in Reader(path.read_text()).attributes if tag == "a" and key == "href"]
     studies = ["../one/laptop/report/index.html", "../two/laptop/report/index.html"]
-    assert links == [*studies, "../results.csv", "../index.md"]
+    assert links == [*studies, "../results.csv", "../README.md"]
     assert all((path.parent / link).is_file() for link in links)
 
 

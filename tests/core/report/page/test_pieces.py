@@ -11,8 +11,8 @@ import pytest
 
 from attention_arena.report.figures.marks import MOST_LETTERS, Spot, mark_of, mark_panel, of_variant
 from attention_arena.report.figures.style import INK, PALETTE, Look, add_legend, canvas, house_style, verbatim
-from attention_arena.report.page.drawing import _svg
 from attention_arena.report.page.inline import Picture, take_apart
+from attention_arena.report.page.rendering import as_svg
 from attention_arena.report.page.swatches import SIDE, marker_path, swatches
 
 LOOKS = {"one": Look("#0173b2", "o"), "t$wo": Look("#c67b00", "s")}
@@ -34,7 +34,7 @@ def drawn(tasks: tuple[str, ...] = ("copying", "text")) -> Any:
 
 def taken_apart(figure: Any) -> Picture:
     with house_style():
-        return take_apart(*_svg(figure), "name")
+        return take_apart(*as_svg(figure), "name")
 
 
 @pytest.fixture(scope="module")

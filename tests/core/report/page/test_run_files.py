@@ -21,16 +21,47 @@ from attention_arena.report.page.run_files import (
 from attention_arena.report.reading.results import load_results
 
 
+def _read(path: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(path.read_text().removeprefix("arenaRuns(").removesuffix(");\n"))
+    return told
+
+
 def _files(folder: Path) -> dict[str, Any]:
     """Write the files of a study and read them as the page does: each run with what its file shares."""
     target = folder / "report" / "runs"
     write_run_files(load_results(folder), folder, target)
     found = {}
     for path in sorted(target.glob("*.js")):
-        told = json.loads(path.read_text().removeprefix("arenaRuns(").removesuffix(");\n"))
-        for name, run in told["runs"].items():
-            found[name] = run | {"record": told["shared"] | run["record"], "spec": told["specs"][run["spec"]]}
+        told = _read(path)
+        for place, name in enumerate(told["columns"]["run"]):
+            own = {key: values[place] for key, values in told["columns"].items() if values[place] is not None}
+            curves = told["curves"][place]
+            found[name] = {
+                "record": told["shared"] | own,
+                "spec": told["specs"][told["spec"][place]],
+                "curves": [
+                    (split, metric, list(zip(told["steps"][at], values, strict=True)))
+                    for split, metric, at, values in curves
+                ],
+                "log": told["logs"][place],
+            }
     return found
+
+
+def test_what_runs_have_in_common_is_told_once(tmp_path: Path, fakes: Any) -> None:
+    folder = fakes.FakeStudy(tasks=[fakes.LISTOPS], seeds=range(5)).write(tmp_path)
+    assert len(_files(folder)) == 15
+    told = _read(folder / "report" / "runs" / "0000.js")
+    assert told["shared"]["task"] == "listops"
+    assert not set(told["shared"]) & set(told["columns"])
+    assert (len(told["specs"]), len(told["steps"])) == (1, 1)
+
+
+def test_a_record_is_told_whole(tmp_path: Path, fakes: Any) -> None:
+    folder = fakes.FakeStudy(verdicts={("softmax", "listops", 0): ("oom", "killed")}).write(tmp_path)
+    told = _files(folder)
+    for row in load_results(folder).runs.iter_rows(named=True):
+        assert told[row["run"]]["record"] == {key: value for key, value in row.items() if value is not None}
 
 
 def test_a_run_has_its_record_what_it_was_asked_its_curves_and_its_log(tmp_path: Path, fakes: Any) -> None:
@@ -92,7 +123,7 @@ def test_a_line_says_what_its_run_came_to(tmp_path: Path, fakes: Any) -> None:
     assert (killed["status"], killed["score"], killed["reason"]) == ("oom", None, "killed <b>")
     done = lines[study.run(fakes.SOFTMAX, fakes.LISTOPS, 1)]
     [value] = results.runs.filter(run=done["run"])["value"]
-    assert done["score"] == [f"{value:.2f} %", value]
+    assert done["score"] == [f"{value:.2f} %", pytest.approx(value, rel=1e-8)]
     assert done["tokens per second"][0] == "40.4 k"
 
 

@@ -128,6 +128,16 @@ def test_a_folder_without_study_json_is_read_from_its_records(tmp_path: Path, fa
     assert len(results.runs) == 6
 
 
+def test_the_part_of_a_study_is_made_once_and_a_folder_of_one_study_is_its_own(tmp_path: Path, fakes: Any) -> None:
+    folders = [fakes.FakeStudy(name=name, seeds=[0]).write(tmp_path) for name in ("one", "two")]
+    both = load_results(tmp_path)
+    parts = [both.of(study) for study in both.studies]
+    assert [set(part.runs["study"]) for part in parts] == [{"one"}, {"two"}]
+    assert all(both.of(study) is part for study, part in zip(both.studies, parts, strict=True))
+    alone = load_results(folders[0])
+    assert alone.of(alone.studies[0]) is alone
+
+
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load_results(tmp_path / "nowhere")

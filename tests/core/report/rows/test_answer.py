@@ -39,6 +39,19 @@ def test_the_baseline_comes_first_and_scores_without_a_model_last(mixed: Path, f
     assert table.rows[0].baseline
 
 
+def test_the_weakest_and_the_best_without_a_model_are_named_below_their_numbers(mixed: Path) -> None:
+    ends = answer_table(summarise(load_results(mixed))).ends
+    assert [(row.label, [(cell.text, cell.note) for cell in row.cells[:2]]) for row in ends] == [
+        ("weakest", [("17.0", "majority class"), ("", "")]),
+        ("best", [("48.6", "first operator and its digits"), ("4.610", "byte frequencies")]),
+    ]
+
+
+def test_a_narrow_heading_leaves_the_metrics_name_out_where_it_has_a_unit(mixed: Path) -> None:
+    columns = answer_table(summarise(load_results(mixed))).columns
+    assert [column.brief for column in columns[:2]] == ["% ↑", ""]
+
+
 def test_headings_tell_the_unit_the_direction_and_whose_data_it_is(mixed: Path) -> None:
     table = answer_table(summarise(load_results(mixed)))
     assert [(column.title, column.below) for column in table.columns[:2]] == [

@@ -110,16 +110,6 @@ def test_a_ratio_measured_at_another_length_names_it(tmp_path: Path, fakes: Any)
     assert notes[reformer] == "[7.62, 8.40] at 1,024"
 
 
-def test_the_figure_names_the_weakest_and_the_best_score_without_a_model(tmp_path: Path, fakes: Any) -> None:
-    trivial = {f"rule {index}": 30.0 + index for index in range(8)}
-    study = fakes.FakeStudy(tasks=[fakes.LISTOPS._replace(trivial=trivial)], seeds=[0])
-    picture = TRADEOFF.draw(load_results(study.write(tmp_path)))
-    [panel] = picture.axes
-    assert [text.get_text() for text in panel.texts] == ["rule 0", "rule 7"]
-    lower, upper = (text.get_verticalalignment() for text in panel.texts)
-    assert (lower, upper) == ("top", "bottom")
-
-
 def test_a_name_however_long_leaves_the_panel_its_room(tmp_path: Path, fakes: Any) -> None:
     trivial = {"a score of which there is much to tell " * 5: 1e9, "x" * 300: -1e9}
     study = fakes.FakeStudy(variants=[fakes.SOFTMAX], tasks=[fakes.LISTOPS._replace(trivial=trivial)], seeds=[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from attention_arena.report.derived import break_even, comparisons, growth
+from attention_arena.report.derived import against_best, break_even, comparisons, growth
 from attention_arena.report.reading.results import CURVE_COLUMNS, MEASUREMENT_COLUMNS, RUN_COLUMNS, RUN_KEYS
 
 PAGE = (Path(__file__).parents[4] / "results" / "README.md").read_text()
@@ -49,6 +49,12 @@ def test_every_column_of_the_comparisons_is_named() -> None:
     )
     assert told is not None
     assert _listed(told[1]) == list(comparisons.COLUMNS) == list(comparisons.MEANINGS)
+
+
+def test_the_columns_of_against_best_are_those_of_the_comparisons_with_the_best_in_the_baselines_place() -> None:
+    assert "**`against_best`** has the same columns, with `best` in place of baseline" in " ".join(PAGE.split())
+    assert list(against_best.COLUMNS) == ["best" if name == "baseline" else name for name in comparisons.COLUMNS]
+    assert set(against_best.MEANINGS) == set(against_best.COLUMNS)
 
 
 def _listed(names: str) -> Iterable[str]:

@@ -54,3 +54,14 @@ def test_a_row_that_is_no_variant_stands_apart() -> None:
     rows = [Row("a", [Cell("1")], baseline=True), Row("chance", [Cell("1")], trivial=True)]
     lines = markdown(Table([Column("n")], rows, caption="c", notes=["a note"])).splitlines()
     assert lines[-4:] == ["| a (baseline) | 1 |", "| *chance* | 1 |", "", "- a note"]
+
+
+def test_the_best_is_bold_and_what_is_not_shown_worse_italic() -> None:
+    cells = [
+        Cell("2.5", "± 1", value=2.5, best=True, mark="ᵃ"),
+        Cell("1.5", "± 1", value=1.5, near_best=True, mark="ᵃ"),
+    ]
+    text = markdown(Table([Column("score")], [Row("a", [cell]) for cell in cells]))
+    assert "| a | **2.5**ᵃ ± 1 |" in text
+    assert "| a | *1.5*ᵃ ± 1 |" in text
+    assert [row[1] for row in _cells(text)[1:]] == ["2.5ᵃ ± 1", "1.5ᵃ ± 1"]

@@ -24,6 +24,14 @@ def test_a_number_keeps_its_digits_and_stands_beside_its_text() -> None:
     assert found.rows() == [("v0", 1 / 3, "0.33"), ("v1", None, "oom")]
 
 
+def test_marks_of_the_best_have_a_column_of_their_own_where_there_are_any() -> None:
+    scores = [Cell("2", value=2.0, best=True), Cell("1", value=1.0, near_best=True), Cell("0", value=0.0)]
+    rows = [Row(cell.text, [cell, Cell("3", value=3.0)]) for cell in scores]
+    found = frame(Table([Column("score", "%"), Column("cost")], rows))
+    assert found["score, %, against the best"].to_list() == ["best", "not shown worse", ""]
+    assert "cost, against the best" not in found.columns
+
+
 def test_what_a_row_is_has_a_column_where_rows_differ() -> None:
     rows = [
         Row("a", [Cell("")], baseline=True),

@@ -22,6 +22,8 @@ def test_tables_hold_what_was_loaded(mixed: Path) -> None:
         "curves.parquet",
         "comparisons.parquet",
         "comparisons.csv",
+        "against_best.parquet",
+        "against_best.csv",
         "growth.parquet",
         "growth.csv",
         "break_even.parquet",

@@ -45,6 +45,8 @@ def test_the_files_hold_what_the_page_shows(mixed: Path) -> None:
     for text in {cell.text for row in shown.rows for cell in row.cells if cell.value is not None}:
         for name in ("scores.md", "scores.csv"):
             assert text in (tables / name).read_text()
+    on_page = [*(row for row in shown.rows if not row.trivial), *shown.ends]
+    for text in {cell.text for row in on_page for cell in row.cells if cell.value is not None}:
         assert f">{text}<" in page
 
 

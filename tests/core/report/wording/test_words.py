@@ -9,7 +9,12 @@ from attention_arena.report.derived.comparisons import compare_with_baseline
 from attention_arena.report.derived.summaries import Summaries
 from attention_arena.report.derived.summary import summarise
 from attention_arena.report.reading.results import load_results
-from attention_arena.report.wording.words import answer_in_words
+from attention_arena.report.wording.words import answer_in_words, details_in_words
+
+
+def _details(study: Any, tmp_path: Path) -> str:
+    results = load_results(study.write(tmp_path))
+    return " ".join(details_in_words(summarise(results, compare_with_baseline(results))))
 
 
 def _words(study: Any, tmp_path: Path) -> str:
@@ -58,11 +63,11 @@ def test_the_words_count_what_is_missing(mixed: Path) -> None:
     assert "8 of 12 runs have a score (the others: failed, oom, pending, unsupported)." in words
 
 
-def test_many_tasks_are_told_by_counts_of_verdicts(tmp_path: Path, fakes: Any) -> None:
+def test_below_the_table_many_tasks_are_told_by_counts_of_verdicts(tmp_path: Path, fakes: Any) -> None:
     tasks = [fakes.LISTOPS._replace(name=f"task{index}") for index in range(5)]
     twins = [fakes.REFORMER._replace(name=name, label=name, skill=0.2) for name in ("one", "two")]
     variants = [fakes.SOFTMAX, fakes.TRANSFORMER_XL._replace(skill=0.9), *twins]
-    words = _words(fakes.FakeStudy(variants=variants, tasks=tasks, seeds=[0, 1, 2], examples=1000), tmp_path)
+    words = _details(fakes.FakeStudy(variants=variants, tasks=tasks, seeds=[0, 1, 2], examples=1000), tmp_path)
     assert (
         "scores best on task0 (generated), task1 (generated), task2 (generated), task3 (generated) and task4" in words
     )
@@ -73,7 +78,7 @@ def test_many_tasks_are_told_by_counts_of_verdicts(tmp_path: Path, fakes: Any) -
 
 def test_verdicts_of_one_seed_are_said_to_be_of_these_models(tmp_path: Path, fakes: Any) -> None:
     tasks = [fakes.LISTOPS._replace(name=f"task{index}") for index in range(3)]
-    words = _words(fakes.FakeStudy(tasks=tasks, seeds=[0], examples=300), tmp_path)
+    words = _details(fakes.FakeStudy(tasks=tasks, seeds=[0], examples=300), tmp_path)
     assert "Against softmax, for these trained models of one seed, " in words
 
 

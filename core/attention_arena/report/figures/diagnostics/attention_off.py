@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import polars as pl
@@ -27,6 +28,8 @@ COLUMNS = {
     "examples": pl.Int64,
 }
 EVERYWHERE = "all"
+LETTERS = 26
+"""Of a line beside the vertical axis."""
 WIDTH = 0.7
 """Of the room between two places on the axis, what the variants of one share."""
 
@@ -118,7 +121,8 @@ def _label(panel: Any, task: str, places: list[str], rows: pl.DataFrame) -> None
     panel.set_xticks(range(len(places)), places)
     panel.set_title(verbatim(task), fontsize="medium")
     panel.set_xlabel("layer whose attention is off")
-    panel.set_ylabel(verbatim(f"change of {(metric or 'score').replace('_', ' ')} ({unit})"))
+    change = verbatim(f"change of {(metric or 'score').replace('_', ' ')} ({unit})")
+    panel.set_ylabel("\n".join(textwrap.wrap(change, LETTERS)))
     panel.yaxis.set_major_formatter(lambda value, _: tick(value))
 
 

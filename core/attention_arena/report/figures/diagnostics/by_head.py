@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from functools import partial
 from typing import Any
 
@@ -31,8 +32,10 @@ PHASES = ("trained", "untrained", "null: random queries and keys")
 """Those that are drawn: the last two as marks to compare with."""
 WIDTH = 3.3
 """Inches of a panel."""
-LAYER, NAME = 0.17, 0.24
-"""Inches of one layer's line, and of a variant's name above its layers."""
+LAYER, NAME, LINE = 0.17, 0.24, 0.13
+"""Inches of one layer's line, of a variant's name above its layers, and of each further line of the name."""
+LETTERS = 52
+"""Of a name's line."""
 
 
 def data(measure: str, results: Results) -> pl.DataFrame:
@@ -48,32 +51,31 @@ def draw(measure: str, axis: str, results: Results) -> Any:
     labels = [label for label in summarise(results).labels if label in set(frame["label"])]
     colours = looks(summarise(results).labels)
     n_layers = {label: 1 + int(rows["layer"].max() or 0) for (label,), rows in frame.group_by("label")}  # type: ignore[arg-type]
-    tall = sum(NAME + LAYER * n_layers[label] for label in labels)
-    figure, axes = small_panels(len(tasks), WIDTH, tall + 0.85, wide=2)
+    tall = sum(_name_height(label) + LAYER * n_layers[label] for label in labels)
+    figure, axes = small_panels(tasks, WIDTH, tall + 0.85, wide=2)
     for task, panel in zip(tasks, axes, strict=True):
         top = 0.0
         for label in labels:
             rows = frame.filter((pl.col("task") == task) & (pl.col("label") == label))
-            with of_variant(panel, label, _spots(rows, top)):
+            with of_variant(panel, label, _spots(rows, top + _name_height(label))):
                 top = _variant(panel, label, rows, colours[label], top, n_layers[label])
         panel.set_ylim(top + 0.05, 0)
         panel.set_yticks([])
         panel.grid(visible=False, axis="y")
         panel.spines["left"].set_visible(False)
         panel.set_xlim(left=0, right=100 if frame["unit"][0] == "%" else None)
-        panel.set_title(verbatim(task), fontsize="medium")
         panel.set_xlabel(axis, fontsize="small")
         mark_panel(panel, task, _told(frame.filter(pl.col("task") == task), axis))
     _add_key(figure, set(frame["phase"]))
     return figure
 
 
-def _spots(rows: pl.DataFrame, top: float) -> list[Spot]:
+def _spots(rows: pl.DataFrame, first: float) -> list[Spot]:
     found = rows.filter(pl.col("phase") == "trained").sort("layer", "head")
     return [
         Spot(
             value,
-            top + NAME + LAYER * (layer + 0.5),
+            first + LAYER * (layer + 0.5),
             f"layer {layer + 1}, head {head + 1}: {significant(value)} {unit}",
         )
         for layer, head, value, unit in found.select("layer", "head", "value", "unit").iter_rows()
@@ -93,9 +95,13 @@ def _variant(panel: Any, label: str, rows: pl.DataFrame, look: Look, top: float,
     from matplotlib.transforms import blended_transform_factory
 
     place = blended_transform_factory(panel.transAxes, panel.transData)
-    name = verbatim(label) if not rows.is_empty() else f"{verbatim(label)}: not measured"
-    panel.text(0.01, top + NAME / 2, name, transform=place, fontsize="x-small", va="center", color=INK)
-    heights = [top + NAME + LAYER * (layer + 0.5) for layer in range(n_layers)]
+    lines = _lines(label if not rows.is_empty() else f"{label}: not measured")
+    first = top + _name_height(label)
+    name = panel.text(0.01, first - NAME / 4, "\n".join(map(verbatim, lines)), transform=place, va="bottom", color=INK)
+    name.set_fontsize("x-small")
+    # Otherwise a long name would take the panel's room.
+    name.set_in_layout(False)
+    heights = [first + LAYER * (layer + 0.5) for layer in range(n_layers)]
     panel.hlines(heights, 0, 1, transform=panel.get_yaxis_transform(), color=FAINT, linewidth=0.6, zorder=0)
     trained = rows.filter(pl.col("phase") == "trained")
     own = [heights[layer] for layer in trained["layer"]]
@@ -104,7 +110,16 @@ def _variant(panel: Any, label: str, rows: pl.DataFrame, look: Look, top: float,
         means = rows.filter(pl.col("phase") == phase).group_by("layer", maintain_order=True).agg(pl.col("value").mean())
         at = [heights[layer] for layer in means["layer"]]
         panel.plot(means["value"].to_list(), at, marker, color=INK, markersize=4.5, mfc="none", mew=0.9, alpha=0.8)
-    return top + NAME + LAYER * n_layers
+    return first + LAYER * n_layers
+
+
+def _name_height(label: str) -> float:
+    """Return the inches of a variant's name, with what may follow it."""
+    return NAME + LINE * (len(_lines(f"{label}: not measured")) - 1)
+
+
+def _lines(name: str) -> list[str]:
+    return textwrap.wrap(" ".join(name.split()), LETTERS)
 
 
 def _add_key(figure: Any, phases: set[str]) -> None:

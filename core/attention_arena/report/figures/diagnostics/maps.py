@@ -11,11 +11,12 @@ import numpy.typing as npt
 import polars as pl
 
 from attention_arena.report.derived.summary import summarise
-from attention_arena.report.figures.diagnostics.panels import labelled, set_title, small_panels
+from attention_arena.report.figures.diagnostics.panels import labelled, small_panels
 from attention_arena.report.figures.figure import DIAGNOSTICS, Figure
-from attention_arena.report.figures.marks import mark_panel
+from attention_arena.report.figures.marks import Mark, Spot, mark_panel, put_mark
 from attention_arena.report.figures.style import FAINT, INK
 from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import MINUS
 
 CELLS = 32
 """Cells of a drawn tile along either side; the run's own arrays have up to 64."""
@@ -23,8 +24,10 @@ MAX_LAYERS, MAX_HEADS = 3, 4
 """Drawn of one model, evenly spread from the first to the last."""
 GAP = 2
 """Cells between tiles."""
-WIDTH = 2.2
-"""Inches of a block."""
+WIDTH, FONT = 2.2, 6.5
+"""Inches of a block, and points of its labels; a page shows blocks larger, for their cells."""
+GROUPS = 8
+"""Of a tile's queries, whose attention can be read: so many that each has room under a finger."""
 LEAST, MOST = 0.1, 30.0
 """Ends of the scale, in times of uniform attention."""
 COLUMNS = {"task": pl.String, "label": pl.String, "layer": pl.Int64, "head": pl.Int64, "query": pl.Int64} | {
@@ -66,11 +69,11 @@ def draw(results: Results) -> Any:
     several = len({block.task for block in blocks}) > 1
     n_layers = max(len({layer for layer, _ in block.tiles}) for block in blocks)
     n_heads = max(len({head for _, head in block.tiles}) for block in blocks)
-    figure, axes = small_panels(len(blocks), WIDTH, 0.75 + (WIDTH - 0.5) * n_layers / max(n_heads, 2))
+    titles = [f"{block.task}: {block.label}" if several else block.label for block in blocks]
+    figure, axes = small_panels(titles, WIDTH, 0.8 + (WIDTH - 0.5) * n_layers / max(n_heads, 2))
     scale = {"norm": LogNorm(LEAST, MOST, clip=True), "cmap": colormaps["magma_r"]}
     for block, panel in zip(blocks, axes, strict=True):
         image = _draw_block(panel, block, scale)
-        set_title(panel, f"{block.task}: {block.label}" if several else block.label, WIDTH)
         mark_panel(panel, block.task, _told(block), block.label)
     bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=40, extend="both")
     bar.set_label("attention, in times of uniform attention", fontsize="small")
@@ -134,29 +137,50 @@ def _draw_block(panel: Any, block: Block, scale: Mapping[str, Any]) -> Any:
     for (layer, head), tile in block.tiles.items():
         top, left = layers.index(layer) * (rows + GAP), heads.index(head) * (columns + GAP)
         sheet[top : top + rows, left : left + columns] = numpy.maximum(tile * columns, 1e-9)
-        panel.add_patch(Rectangle((left - 0.5, top - 0.5), columns, rows, fill=False, edgecolor=FAINT, linewidth=0.6))
+        frame = Rectangle((left - 0.5, top - 0.5), columns, rows, fill=False, edgecolor=FAINT, linewidth=0.6)
+        put_mark(panel.add_patch(frame), Mark(block.label, spots=_spots(block, layer, head, left, top)))
         if block.n_memory:
             border = left - 0.5 + columns * block.n_memory / (block.n_memory + block.n_tokens)
             panel.plot([border, border], [top - 0.5, top + rows - 0.5], color=INK, linewidth=0.6, linestyle=":")
     image = panel.imshow(sheet, interpolation="none", aspect=len(heads) * rows / (len(heads) * columns), **scale)
     panel.set_xlim(-1.5, sheet.shape[1] + 0.5)
     panel.set_ylim(sheet.shape[0] + 0.5, -1.5)
-    panel.set_xticks(
-        [(columns - 1) / 2 + index * (columns + GAP) for index in range(len(heads))], _names("head", heads)
-    )
-    panel.set_yticks([(rows - 1) / 2 + index * (rows + GAP) for index in range(len(layers))], _names("layer", layers))
-    panel.tick_params(length=0, labelsize="x-small")
-    panel.tick_params(axis="y", rotation=90)
-    for label in panel.get_yticklabels():
-        label.set_va("center")
+    panel.set_xticks([(columns - 1) / 2 + index * (columns + GAP) for index in range(len(heads))], _counted(heads))
+    panel.set_yticks([(rows - 1) / 2 + index * (rows + GAP) for index in range(len(layers))], _counted(layers))
+    panel.set_xlabel("head", fontsize=FONT, labelpad=1)
+    panel.set_ylabel("layer", fontsize=FONT, labelpad=2)
+    panel.tick_params(length=0, labelsize=FONT, pad=2)
     panel.grid(visible=False)
     for spine in panel.spines.values():
         spine.set_visible(False)
     return image
 
 
-def _names(what: str, places: list[int]) -> list[str]:
-    return [f"{what} {place + 1}" for place in places]
+def _spots(block: Block, layer: int, head: int, left: int, top: int) -> list[Spot]:
+    """Return what groups of a tile's queries attend to most, each to be read at that cell of keys."""
+    tile = block.tiles[layer, head]
+    rows, columns = tile.shape
+    n_keys = block.n_memory + block.n_tokens
+    spots = []
+    for places in numpy.array_split(numpy.arange(rows), min(GROUPS, rows)):
+        masses = tile[places].mean(axis=0)
+        cell = int(masses.argmax())
+        queries = _tokens(int(places[0]), int(places[-1]), rows, block.n_tokens)
+        keys = _tokens(cell, cell, columns, n_keys, block.n_memory)
+        text = f"layer {layer + 1}, head {head + 1}, queries {queries}: most to keys {keys}, {100 * masses[cell]:.0f} %"
+        spots.append(Spot(left + cell, top + float(places.mean()), text))
+    return spots
+
+
+def _tokens(first: int, last: int, n_cells: int, n_tokens: int, n_memory: int = 0) -> str:
+    """Return the tokens of some cells in words, counted from the segment's first; those of a memory are negative."""
+    start = -(-first * n_tokens // n_cells) - n_memory
+    end = -(-(last + 1) * n_tokens // n_cells) - 1 - n_memory
+    return f"{start} to {end}".replace("-", MINUS)
+
+
+def _counted(places: list[int]) -> list[str]:
+    return [str(place + 1) for place in places]
 
 
 MAPS = Figure(

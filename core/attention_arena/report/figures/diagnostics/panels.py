@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -16,6 +17,8 @@ WIDE = 3
 """Small panels in a row."""
 LETTERS_PER_INCH = 10
 """About how many small bold letters fit in an inch."""
+LINE = 0.15
+"""Inches of a title's line."""
 
 
 def labelled(results: Results, frame: pl.DataFrame) -> pl.DataFrame:
@@ -30,17 +33,21 @@ def measured(results: Results, measure: str) -> pl.DataFrame:
     return labelled(results, results.measurements.filter((pl.col("measure") == measure) & pl.col("value").is_finite()))
 
 
-def small_panels(n_panels: int, width: float, height: float, wide: int = WIDE) -> tuple[Any, list[Any]]:
-    """Return a figure with room for so many panels of `width` x `height` inches, and their axes."""
-    figure, axes = canvas(n_panels, wide)
-    n_columns = min(n_panels, wide)
-    figure.set_size_inches(width * n_columns, height * math.ceil(n_panels / n_columns))
-    for panel in axes:
+def small_panels(titles: Sequence[str], width: float, height: float, wide: int = WIDE) -> tuple[Any, list[Any]]:
+    """Return a figure with a panel `width` x `height` inches below each title, and their axes.
+
+    A title takes as many lines as it needs; those beyond the first add to the height.
+    """
+    wrapped = [_wrapped(title, width) for title in titles]
+    figure, axes = canvas(len(titles), wide)
+    n_columns = min(len(titles), wide)
+    tall = height + LINE * (max(len(lines) for lines in wrapped) - 1)
+    figure.set_size_inches(width * n_columns, tall * math.ceil(len(titles) / n_columns))
+    for lines, panel in zip(wrapped, axes, strict=True):
         panel.tick_params(labelsize="small", length=3)
+        panel.set_title("\n".join(verbatim(line) for line in lines), fontsize="small")
     return figure, axes
 
 
-def set_title(panel: Any, text: str, width: float) -> None:
-    """Write `text` above a panel `width` inches wide, in as many lines as it needs."""
-    lines = textwrap.wrap(" ".join(text.split()), max(12, int(width * LETTERS_PER_INCH))) or [""]
-    panel.set_title("\n".join(verbatim(line) for line in lines), fontsize="small")
+def _wrapped(text: str, width: float) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), max(12, int(width * LETTERS_PER_INCH))) or [""]

@@ -8,11 +8,12 @@ from typing import Any
 import polars as pl
 
 from attention_arena.report.derived.summary import summarise
-from attention_arena.report.figures.diagnostics.panels import measured, set_title, small_panels
+from attention_arena.report.figures.diagnostics.panels import measured, small_panels
 from attention_arena.report.figures.figure import DIAGNOSTICS, Figure
-from attention_arena.report.figures.marks import mark_panel
+from attention_arena.report.figures.marks import Spot, mark_panel, of_variant
 from attention_arena.report.figures.style import INK
 from attention_arena.report.reading.results import Results
+from attention_arena.report.wording.numbers import significant
 
 COLUMNS = {
     "task": pl.String,
@@ -32,8 +33,10 @@ DASHES: dict[str, Any] = {
     "null: shuffled rows": (0, (1, 3)),
     "null: uniform": "solid",
 }
-WIDTH, HEIGHT = 2.2, 1.9
+WIDTH, HEIGHT = 2.2, 1.85
 """Inches of a panel; three are as wide as the page of a paper."""
+MOST_SPOTS = 12
+"""Of one curve, where its value can be read."""
 
 
 def data(results: Results) -> pl.DataFrame:
@@ -49,20 +52,19 @@ def draw(results: Results) -> Any:
         frame.select("task", "label").unique(maintain_order=True).rows(), key=lambda key: _place(key, frame, labels)
     )
     several = frame["task"].n_unique() > 1
-    figure, axes = small_panels(len(panels), WIDTH, HEIGHT)
+    titles = [f"{task}: {label}" if several else label for task, label in panels]
+    figure, axes = small_panels(titles, WIDTH, HEIGHT)
     for (task, label), panel in zip(panels, axes, strict=True):
         rows = frame.filter((pl.col("task") == task) & (pl.col("label") == label))
-        _curves(panel, rows)
-        set_title(panel, f"{task}: {label}" if several else label, WIDTH)
+        _curves(panel, rows, label)
         panel.set_xlim(0, 100)
         panel.set_ylim(0, 102)
         panel.set_xticks([0, 50, 100])
         panel.set_yticks([0, 50, 100])
-        mark_panel(panel, task, _told(rows), label)
-    for panel in axes[::3]:
-        panel.set_ylabel("share of their sum (%)", fontsize="small")
-    for panel in axes[-3:]:
+        # All of them: where they stand on a page is not known.
+        panel.set_ylabel("share of sum (%)", fontsize="small")
         panel.set_xlabel("singular values (%)", fontsize="small")
+        mark_panel(panel, task, _told(rows), label)
     _add_key(figure, frame)
     return figure
 
@@ -80,14 +82,28 @@ def _told(rows: pl.DataFrame) -> str:
     return f"Share of their sum that the largest tenth of the singular values holds: {', '.join(told) or 'unknown'}."
 
 
-def _curves(panel: Any, rows: pl.DataFrame) -> None:
+def _curves(panel: Any, rows: pl.DataFrame, label: str) -> None:
     for phase, dashes in DASHES.items():
         mean = rows.filter(pl.col("phase") == phase).group_by("position").agg(pl.col("value").mean()).sort("position")
-        _curve(panel, mean, color=INK, alpha=0.6, linewidth=0.9, linestyle=dashes)
+        name = f"{phase.removeprefix('null: ')}, mean over layers"
+        with of_variant(panel, label, _spots(mean, name)):
+            _curve(panel, mean, color=INK, alpha=0.6, linewidth=0.9, linestyle=dashes)
     trained = rows.filter(pl.col("phase") == "trained")
     layers = sorted(set(trained["layer"]))
     for layer, colour in zip(layers, _colours(len(layers)), strict=True):
-        _curve(panel, trained.filter(pl.col("layer") == layer).sort("position"), color=colour, linewidth=1.6)
+        mine = trained.filter(pl.col("layer") == layer).sort("position")
+        with of_variant(panel, label, _spots(mine, f"trained, layer {layer + 1}")):
+            _curve(panel, mine, color=colour, linewidth=1.6)
+
+
+def _spots(rows: pl.DataFrame, name: str) -> list[Spot]:
+    """Return what is to be read along a curve, at no more than about `MOST_SPOTS` places, the last among them."""
+    every = -(-len(rows) // MOST_SPOTS)
+    shown = rows.reverse().gather_every(every).reverse() if every else rows
+    return [
+        Spot(place, value, f"{name}: the largest {place} % of the singular values hold {significant(value)} %")
+        for place, value in shown.select("position", "value").iter_rows()
+    ]
 
 
 def _curve(panel: Any, rows: pl.DataFrame, **style: Any) -> None:

@@ -23,7 +23,8 @@ function textOf(cell) {
     if (node.nodeType === Node.TEXT_NODE) parts.push(node.textContent);
     else if (!node.classList.contains("unseen") && node.tagName !== "svg") {
       if (node.matches(".beside, .below, .verdict, .flag, .tag")) parts.push(" ");
-      for (const child of node.childNodes) walk(child);
+      if (node.matches(".below[title]")) parts.push(node.title);
+      else for (const child of node.childNodes) walk(child);
     }
   };
   for (const child of cell.childNodes) walk(child);
@@ -38,14 +39,15 @@ function cellsOf(table) {
     .map((row) => [...row.cells].filter((_, index) => columns[index]).map((cell) => ({
       text: textOf(cell),
       best: Boolean(cell.querySelector(".best")),
+      near: Boolean(cell.querySelector(".near")),
       number: cell.classList.contains("number"),
     })));
 }
 
 function markdown(rows) {
-  const written = rows.map((row) => row.map(({ text, best }) => {
+  const written = rows.map((row) => row.map(({ text, best, near }) => {
     const escaped = text.replace(MARKDOWN, (letter) => (letter === "<" ? "&lt;" : letter === ">" ? "&gt;" : `\\${letter}`));
-    return best ? escaped.replace(/^\S+/, "**$&**") : escaped;
+    return best ? escaped.replace(/^\S+/, "**$&**") : near ? escaped.replace(/^\S+/, "*$&*") : escaped;
   }));
   const rule = rows[0].map(({ number }) => (number ? "--:" : ":--"));
   return [written[0], rule, ...written.slice(1)].map((row) => `| ${row.join(" | ")} |`).join("\n") + "\n";
@@ -53,10 +55,10 @@ function markdown(rows) {
 
 function latex(rows) {
   const escape = (text) => [...text].map((letter) => LATEX[letter] ?? letter).join("");
-  const written = rows.map((row) => row.map(({ text, best }) => {
-    if (!best) return escape(text);
+  const written = rows.map((row) => row.map(({ text, best, near }) => {
+    if (!best && !near) return escape(text);
     const [first] = text.split(" ");
-    return `\\textbf{${escape(first)}}${escape(text.slice(first.length))}`;
+    return `\\${best ? "textbf" : "underline"}{${escape(first)}}${escape(text.slice(first.length))}`;
   }));
   const lines = written.map((row) => `${row.join(" & ")} \\\\`);
   const columns = rows[0].map(({ number }) => (number ? "r" : "l")).join("");

@@ -13,7 +13,9 @@ function spotsOf(plot) {
       JSON.parse(element.dataset.spots).map(([x, y, text]) => ({ element, x, y, text, variant: element.dataset.variant ?? owner ?? "" })));
     read.set(plot, found);
   }
-  return read.get(plot).filter(({ element }) => !element.closest(".off"));
+  // Variants first, whatever was drawn before them.
+  const shown = read.get(plot).filter(({ element }) => !element.closest(".off"));
+  return [...shown.filter(({ variant }) => variant), ...shown.filter(({ variant }) => !variant)];
 }
 
 function onScreen(plot, spot) {
@@ -118,7 +120,7 @@ addEventListener("scroll", () => { if (current) place(); }, { passive: true });
 
 // The frontier of what is shown: right is faster and up is better in every such panel.
 function frontier(plot, line) {
-  const spots = spotsOf(plot);
+  const spots = spotsOf(plot).filter(({ variant }) => variant);
   const front = spots.filter((spot) => !spots.some((other) =>
     other.x >= spot.x && other.y <= spot.y && (other.x > spot.x || other.y < spot.y)));
   front.sort((left, right) => left.x - right.x);

@@ -5,13 +5,19 @@ const holder = document.getElementById("run-table");
 const dialog = document.getElementById("run");
 const loaded = new Map();
 
-// Files beside the page call this.
-window.arenaRuns = ({ shared, specs, runs }) => {
-  for (const [name, told] of Object.entries(runs)) {
-    const record = { ...shared, ...told.record };
-    const spec = specs[told.spec] && JSON.stringify({ ...JSON.parse(specs[told.spec]), seed: record.seed }, null, 1);
-    loaded.set(name, { ...told, record, spec });
-  }
+// Files beside the page call this: columns of their runs' records, and what several runs or curves share by its place.
+window.arenaRuns = ({ shared, columns, specs, steps, spec, curves, logs }) => {
+  columns.run.forEach((name, place) => {
+    const own = Object.entries(columns).map(([key, values]) => [key, values[place]]).filter(([, value]) => value !== null);
+    const record = { ...shared, ...Object.fromEntries(own) };
+    const asked = specs[spec[place]];
+    loaded.set(name, {
+      record,
+      log: logs[place],
+      spec: asked && JSON.stringify({ ...JSON.parse(asked), seed: record.seed }, null, 1),
+      curves: curves[place].map(([split, metric, at, values]) => [split, metric, steps[at].map((step, index) => [step, values[index]])]),
+    });
+  });
 };
 
 function make(tag, text = "", attributes = {}) {
