@@ -18,7 +18,7 @@ from attention_arena.layers import (
     Windows,
     attend_projected,
     attend_union,
-    union,
+    kernels,
 )
 from attention_arena.measures.compute.flops import count_flops
 
@@ -67,7 +67,7 @@ CASES: dict[str, tuple[list[Part], Tensor]] = {
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Choose the kernel for CPU tensors."""
     if request.param == "plain":
-        monkeypatch.setattr(union.FusedKernel, "serves", lambda kernel, query: False)
+        monkeypatch.setattr(kernels.FusedKernel, "serves", lambda kernel, query: False)
     return str(request.param)
 
 
@@ -191,10 +191,10 @@ def test_large_scores_stay_finite(kernel: str) -> None:
 
 
 def test_layout_rows_in_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(union.FusedKernel, "serves", lambda kernel, query: False)
+    monkeypatch.setattr(kernels.FusedKernel, "serves", lambda kernel, query: False)
     parts, _ = CASES["window"]
     whole = attend_union(*heads(torch.float64), parts)
-    monkeypatch.setattr(union, "SCORES_AT_ONCE", 100)
+    monkeypatch.setattr(kernels, "SCORES_AT_ONCE", 100)
     torch.testing.assert_close(attend_union(*heads(torch.float64), parts), whole, rtol=0, atol=0)
 
 

@@ -10,19 +10,16 @@ Letters beside the usual ones: N layout rows (batch times blocks); P queries and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from attention_arena.layers.autograd import first_order, untracked
+from attention_arena.layers.kernels import FUSED, Found, Kernel, PlainKernel, Rows
 from attention_arena.layers.layouts import Layout
 from attention_arena.layers.masks import add_where, hidden_score
-from attention_arena.layers.scratch import processor_of
-
-SCORES_AT_ONCE = 2**26
-"""Scores in memory at a time where no fused kernel serves: a quarter of a gigabyte in float32."""
 
 
 class Part(NamedTuple):
@@ -117,7 +114,7 @@ def _attend_parts(
         (q,), (k, v) = _heads_first(part.queries, of_query), _heads_first(part.keys, of_key, of_value)
         kept = kernel.draw_kept(q, k)
         drawn.append(kept)
-        found, mass = kernel.forward(q, k, v, mask, kept, scale)
+        found, mass = kernel.forward(Rows(q, k, v, mask, kept, scale))
         found, mass = found.transpose(1, 2), mass.transpose(1, 2).unsqueeze(-1)
         if part.tiles:
             part.queries.put(of_out, found)
@@ -142,7 +139,7 @@ def _find_gradients(
         of_query, of_key, of_value, *of_rest = _chosen(part, *heads, grad, out, log_mass)
         q, g, o, mass = _heads_first(part.queries, of_query, *of_rest)
         k, v = _heads_first(part.keys, of_key, of_value)
-        found = ctx.kernel.backward(g, o, mass, q, k, v, mask, kept, ctx.scale)
+        found = ctx.kernel.backward(Rows(q, k, v, mask, kept, ctx.scale), Found(g, o, mass))
         layouts = (part.queries, part.keys, part.keys)
         for total, layout, gradient in zip(_chosen(part, *totals), layouts, found, strict=True):
             enter = layout.put if part.tiles else layout.give
@@ -175,126 +172,3 @@ def _merge(out: Tensor, log_mass: Tensor, layout: Layout, found: Tensor, mass: T
     after = torch.logaddexp(before, mass.to(before.dtype))
     layout.put(out, found.to(total.dtype).lerp_(total, before.sub(after).exp_()))
     layout.put(log_mass, after)
-
-
-class FusedKernel:
-    """PyTorch's fused attention for CPUs, by the operators under `scaled_dot_product_attention`.
-
-    The public function returns no log mass, without which parts cannot be weighed. `PlainKernel` is the same function,
-    and serves where these operators do not. Half precision is computed in float32, because CPUs have no fast products.
-    """
-
-    name = "_scaled_dot_product_flash_attention_for_cpu"
-
-    def serves(self, query: Tensor) -> bool:
-        """Whether the operators exist and take these heads; `meta` counts as a CPU, so that its cost can be counted."""
-        return processor_of(query) == "cpu" and hasattr(torch.ops.aten, self.name)
-
-    def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
-        """Return None: the kernel drops nothing."""
-        return None
-
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, kept: Tensor | None, scale: float
-    ) -> tuple[Tensor, Tensor]:
-        """Return heads (N, H, P, E) and log mass (N, H, P) of query (N, H, P, E), key and value (N, H, Q, E)."""
-        attend = getattr(torch.ops.aten, self.name)
-        query, key, value = _precise(query, key, value)
-        return attend(query, key, value, 0.0, False, attn_mask=mask, scale=scale)  # type: ignore[no-any-return]
-
-    def backward(
-        self,
-        grad: Tensor,
-        out: Tensor,
-        log_mass: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None,
-        kept: Tensor | None,
-        scale: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of query, key and value, given heads and log mass (N, H, P, 1) of the whole union."""
-        attend = getattr(torch.ops.aten, self.name + "_backward")
-        heads = _precise(grad, query, key, value, out)
-        return attend(*heads, log_mass.squeeze(-1), 0.0, False, attn_mask=mask, scale=scale)  # type: ignore[no-any-return]
-
-
-FUSED = FusedKernel()
-
-
-class PlainKernel:
-    """The same by matrix products, with scores of some layout rows in memory at a time, and with dropout of weights."""
-
-    def __init__(self, dropout: float = 0.0) -> None:
-        self.dropout = dropout
-
-    def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
-        """Return which weights (N, H, P, Q) dropout keeps, bool; None without dropout."""
-        if not self.dropout:
-            return None
-        with torch.inference_mode(False):  # backward reads it again
-            return torch.rand(*query.shape[:3], key.shape[2], device=query.device) >= self.dropout
-
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, kept: Tensor | None, scale: float
-    ) -> tuple[Tensor, Tensor]:
-        """Return heads (N, H, P, E) and log mass (N, H, P) of query (N, H, P, E), key and value (N, H, Q, E)."""
-        found = []
-        for q, k, v, added, keeps in _some_rows(query, key, query, key, value, mask, kept):
-            scores = _scores(q, k, added, scale)
-            log_mass = scores.logsumexp(-1)
-            weights = self._drop(scores.sub_(log_mass.unsqueeze(-1)).exp_(), keeps)
-            found.append((weights.to(v.dtype) @ v, log_mass))
-        heads, masses = zip(*found, strict=True)
-        return torch.cat(heads), torch.cat(masses)
-
-    def backward(
-        self,
-        grad: Tensor,
-        out: Tensor,
-        log_mass: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None,
-        kept: Tensor | None,
-        scale: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of query, key and value, given heads and log mass (N, H, P, 1) of the whole union."""
-        found = []
-        along = (grad.to(log_mass.dtype) * out).sum(-1, keepdim=True)  # (N, H, P, 1)
-        rows = _some_rows(query, key, query, key, value, mask, kept, grad, along, log_mass)
-        for q, k, v, added, keeps, g, a, mass in rows:
-            probabilities = _scores(q, k, added, scale).sub_(mass).exp_()
-            grad_weights = self._drop((g @ v.transpose(-1, -2)).to(mass.dtype), keeps)
-            grad_scores = grad_weights.sub_(a).mul_(probabilities).mul_(scale).to(q.dtype)
-            weights = self._drop(probabilities, keeps).to(g.dtype)
-            grad_value = weights.transpose(-1, -2) @ g
-            found.append((grad_scores @ k, grad_scores.transpose(-1, -2) @ q, grad_value))
-        grad_query, grad_key, grad_value = (torch.cat(pieces) for pieces in zip(*found, strict=True))
-        return grad_query, grad_key, grad_value
-
-    def _drop(self, weights: Tensor, kept: Tensor | None) -> Tensor:
-        return weights if kept is None else weights.mul_(kept).div_(1 - self.dropout)
-
-
-Kernel = FusedKernel | PlainKernel
-
-
-def _precise(*tensors: Tensor) -> list[Tensor]:
-    return [x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors]
-
-
-def _scores(query: Tensor, key: Tensor, added: Tensor | None, scale: float) -> Tensor:
-    """Return scores (N, H, P, Q) in at least float32."""
-    scores = (query @ key.transpose(-1, -2)).to(torch.promote_types(query.dtype, torch.float32)).mul_(scale)
-    return scores if added is None else scores.add_(added)
-
-
-def _some_rows(query: Tensor, key: Tensor, *tensors: Tensor | None) -> Iterator[list[Any]]:
-    """Yield `tensors` (N or 1, ...) by some layout rows at a time; None stays None."""
-    N, H, P, _ = query.shape
-    n = max(1, SCORES_AT_ONCE // (H * P * key.shape[2]))
-    for start in range(0, N, n):
-        yield [x if x is None or len(x) == 1 else x[start : start + n] for x in tensors]

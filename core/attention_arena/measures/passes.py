@@ -32,6 +32,10 @@ SIGNS_OF_OUT_OF_MEMORY = (
 """Parts of messages: of PyTorch on a CPU, of CUDA outside PyTorch's own allocator, and of CUDA's libraries."""
 
 
+class UnsupportedError(Exception):
+    """The message says why the task or the variant cannot be measured so."""
+
+
 class DoesNotFitError(ValueError):
     """A variant with its options cannot be built for a length."""
 
@@ -155,6 +159,8 @@ def reason_for(error: BaseException) -> Reason:
         return Reason("oom", f"{name}: could not allocate {int(asked[1]) / 2**30:.2f} GiB" if asked else detail)
     if isinstance(error, OverTimeError):
         return Reason("timeout", str(error))
+    if isinstance(error, UnsupportedError):
+        return Reason("unsupported", str(error))
     if isinstance(error, DoesNotFitError):
         return Reason("unsupported", f"ValueError: {error}")
     if isinstance(error, NotImplementedError) or "not implemented for" in str(error):

@@ -15,10 +15,10 @@ from pydantic import Field
 from torch import Tensor
 
 from attention_arena.measure import Measure, Measurement, Subject
+from attention_arena.measures.passes import UnsupportedError, rows_or_reason
 from attention_arena.measures.perplexity.protocols import BeginningOptions, chunked, continued
 from attention_arena.measures.perplexity.readings import Readings
 from attention_arena.measures.perplexity.scoring import Scored, score
-from attention_arena.measures.perplexity.text import UnsupportedError, rows_or_why
 from attention_arena.statistics.series import series_interval
 
 BINS_PER_DOUBLING = 2
@@ -42,7 +42,7 @@ def measure_loss_by_position(options: LossByPositionOptions, subject: Subject) -
     rows: list[Measurement] = []
     for protocol in options.protocols:
         blank = Measurement("loss_by_position", options.phase(protocol), None, "nats", subject.length)
-        rows += rows_or_why([blank], partial(_measure, options, subject, blank, known[protocol]))
+        rows += rows_or_reason([blank], partial(_measure, options, subject, blank, known[protocol]))
     return rows
 
 

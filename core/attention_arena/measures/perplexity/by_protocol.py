@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from attention_arena.measure import Measure, Measurement, Subject
+from attention_arena.measures.passes import UnsupportedError, rows_or_reason
 from attention_arena.measures.perplexity.protocols import BeginningOptions, chunked, continued, slid
 from attention_arena.measures.perplexity.readings import Readings
 from attention_arena.measures.perplexity.scoring import Losses, Scored, gather, score
-from attention_arena.measures.perplexity.text import UnsupportedError, rows_or_why
 from attention_arena.measures.timing.medians import median_interval
 from attention_arena.statistics.series import series_interval
 from attention_arena.task import Objective
@@ -53,7 +53,7 @@ def measure_perplexity(options: PerplexityOptions, subject: Subject) -> Sequence
     rows: list[Measurement] = []
     for name, choice in _protocols(options, subject).items():
         blank = Measurement(first.name, options.phase(name), None, first.unit, subject.length)
-        rows += rows_or_why([blank], partial(_measure, options, subject, blank.phase, choice))
+        rows += rows_or_reason([blank], partial(_measure, options, subject, blank.phase, choice))
     return rows
 
 

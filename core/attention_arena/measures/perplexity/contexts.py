@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from attention_arena.measure import Subject
+from attention_arena.measures.passes import UnsupportedError
 from attention_arena.measures.perplexity.readings import Reading
 from attention_arena.measures.perplexity.scoring import score
-from attention_arena.measures.perplexity.text import UnsupportedError
 from attention_arena.splits import Tokens
 from attention_arena.task import Batch
 

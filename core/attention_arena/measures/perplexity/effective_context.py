@@ -19,8 +19,9 @@ from pydantic import Field
 from torch import Tensor
 
 from attention_arena.measure import Measure, Measurement, Subject
+from attention_arena.measures.passes import rows_or_reason
 from attention_arena.measures.perplexity.contexts import context_lengths, longest_for_all, losses_by_context, targets_of
-from attention_arena.measures.perplexity.text import TextOptions, carries_state, rows_or_why
+from attention_arena.measures.perplexity.text import TextOptions, carries_state
 from attention_arena.statistics.series import series_interval
 
 
@@ -55,7 +56,7 @@ def measure_effective_context(options: EffectiveContextOptions, subject: Subject
     saved beside the rows: `context_lengths` (C,), `context_targets` (N,) in the text, `context_losses` (C, N) in nats.
     """
     blank = Measurement("effective_context", options.phase(f"gain {options.gain:.3g}"), None, "tokens", subject.length)
-    return rows_or_why([blank], partial(_measure, options, subject, blank))
+    return rows_or_reason([blank], partial(_measure, options, subject, blank))
 
 
 def _measure(options: EffectiveContextOptions, subject: Subject, blank: Measurement) -> Sequence[Measurement]:

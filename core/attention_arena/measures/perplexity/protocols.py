@@ -7,8 +7,9 @@ from functools import partial
 from pydantic import Field
 
 from attention_arena.measure import Subject
+from attention_arena.measures.passes import UnsupportedError
 from attention_arena.measures.perplexity.readings import Readings, cached, chunks, own_windows, sliding
-from attention_arena.measures.perplexity.text import TextOptions, UnsupportedError, carries_state
+from attention_arena.measures.perplexity.text import TextOptions, carries_state
 from attention_arena.splits import Tokens
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from attention_arena.measure import Measurement, Subject
-from attention_arena.measures.passes import rows_or_reason
+from attention_arena.measure import Subject
+from attention_arena.measures.passes import UnsupportedError
 from attention_arena.objectives.token_prediction import TokenPrediction
 from attention_arena.splits import Tokens, stream_of
 from attention_arena.task import Split
@@ -17,10 +16,6 @@ from attention_arena.variant import Capability, Options
 NO_TOKENS = "the task predicts no tokens, so there is no perplexity"
 BOTH_SIDES = "hidden tokens are predicted from both sides of a window, not each from those before it"
 NO_TEXT = "the task's sequences are examples of their own, not windows of one text"
-
-
-class UnsupportedError(Exception):
-    """The message says why the task or the variant cannot be evaluated so."""
 
 
 class TextOptions(Options):
@@ -64,11 +59,3 @@ class TextOptions(Options):
 def carries_state(subject: Subject) -> bool:
     """Whether the run's variant carries state from one segment to the next."""
     return Capability.SEGMENT_STATE in subject.contender.variant.supports
-
-
-def rows_or_why(blank: Sequence[Measurement], fill: Callable[[], Sequence[Measurement]]) -> Sequence[Measurement]:
-    """Return the rows that `fill` measures, or the `blank` ones with the reason why there are none."""
-    try:
-        return rows_or_reason(blank, fill)
-    except UnsupportedError as error:
-        return [row.without("unsupported", str(error)) for row in blank]
