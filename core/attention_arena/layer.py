@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from torch import Tensor, nn
 
 from attention_arena.catalogue import load_catalogue
@@ -73,11 +75,21 @@ def build_attention(
     variant = load_catalogue().variant(name)
     if layer < 0:
         raise ValueError(f"layer counts from 0, got {layer}")
-    shape = ModelShape(
-        d_model=d_model, n_heads=n_heads, n_layers=layer + 1, max_length=max_length, causal=causal, positions="none"
-    )
+    try:
+        shape = ModelShape(
+            d_model=d_model, n_heads=n_heads, n_layers=layer + 1, max_length=max_length, causal=causal, positions="none"
+        )
+    except ValidationError as error:
+        raise ValueError("; ".join(_told(each) for each in error.errors())) from None
     backbone = variant.build(_options(name, variant.options, options), shape)
     return AttentionLayer(backbone, layer) if isinstance(backbone, Stack) else BackboneLayer(backbone)
+
+
+def _told(problem: ErrorDetails) -> str:
+    """Return what is wrong with the shape: the argument, what it should be and what it is."""
+    message = problem["msg"].removeprefix("Value error, ")
+    place = ".".join(map(str, problem["loc"]))
+    return f"{place}: {message}, got {problem['input']!r}" if place else message
 
 
 def _options(name: str, model: type[Options], given: Mapping[str, Any]) -> Options:

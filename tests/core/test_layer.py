@@ -52,6 +52,10 @@ def test_every_bad_option_is_named_with_what_is_expected() -> None:
         build_attention("linformer", **SHAPE, rnk=8)
     with pytest.raises(ValueError, match="window: window counts both sides, so it must be even, got 5; use 6"):
         build_attention("longformer", **SHAPE, window=5)
+    with pytest.raises(ValueError, match=r"^d_model must be a multiple of n_heads \(\d+\), got 25$"):
+        build_attention("softmax", **{**SHAPE, "d_model": 25})
+    with pytest.raises(ValueError, match=r"^max_length: Input should be greater than or equal to 1, got -1$"):
+        build_attention("softmax", **{**SHAPE, "max_length": -1})
     with pytest.raises(ConfigError, match="did you mean 'performer'"):
         build_attention("performr", **SHAPE)
     with pytest.raises(ValueError, match="layer counts from 0, got -1"):

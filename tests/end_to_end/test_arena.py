@@ -90,6 +90,7 @@ def test_a_second_call_does_nothing_and_says_so(finished, data):
 
 
 def test_status_and_report_read_what_is_there(finished, data):
+    assert arena("--version", cwd=finished, data=data).stdout.startswith("attention-arena ")
     status = arena("status", cwd=finished, data=data)
     assert "tiny (full): 3 of 3 runs have their verdict" in status.stdout
     assert arena("report", "results/tiny", cwd=finished, data=data).returncode == 0

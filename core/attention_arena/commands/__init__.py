@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from importlib.metadata import version
 
 import typer
 
@@ -22,9 +24,18 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"attention-arena {version('attention-arena')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    _version: bool = typer.Option(
+        False, "--version", callback=_tell_version, is_eager=True, help="Print the version and leave."
+    ),
 ) -> None:
     """Keep what all commands share."""
     _shared["debug"] = debug
@@ -41,8 +52,13 @@ app.command("list")(list_command.list_entries)
 app.add_typer(data.app, name="data")
 
 
+def _tell_warning(message: Warning | str, *_: object, **__: object) -> None:
+    typer.echo(f"warning: {message}", err=True)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2, without a traceback."""
+    warnings.showwarning = _tell_warning
     try:
         app()
     except ConfigError as error:

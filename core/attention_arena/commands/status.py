@@ -30,7 +30,11 @@ def status(
         done = 0
         for planned in study.runs:
             run = planned["run"]
-            record = store.record(run)
+            try:
+                record = store.read(run)
+            except ValueError:
+                lines.append(f"{run}  record.json is damaged; `arena run` does the run again")
+                continue
             if record is not None:
                 done += 1
                 lines.append(describe(record))

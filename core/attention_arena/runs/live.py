@@ -14,6 +14,8 @@ from attention_arena.runs.record import RecordFile
 
 EVERY = 30.0
 """Seconds between two pages at least."""
+INTERRUPTED = (130, -2)
+"""Exit statuses of a writer that Ctrl-C has reached too; there is nothing wrong with its page."""
 PATIENCE = 120.0
 """Seconds that the last page may still take when the runs are done."""
 
@@ -104,7 +106,7 @@ class LivePage:
         status = None if self.child is None else self.child.poll()
         if status is not None:
             self.child = None
-            if status != 0:
+            if status not in (0, *INTERRUPTED):
                 self._complain(f"it ended with exit status {status}; `arena report` shows why")
 
     def _complain(self, why: str) -> None:

@@ -36,7 +36,8 @@ class Progress(Protocol):
 def describe(file: RecordFile) -> str:
     """Return a run's verdict in a line."""
     record = file.record
-    words = f"{record.run}  {record.status}"
+    named = f"{record.run} ({record.label})" if record.label != record.variant else record.run
+    words = f"{named}  {record.status}"
     if record.seconds is not None:
         words += f"  {record.seconds:.1f} s"
     if record.value is not None:

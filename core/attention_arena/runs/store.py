@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from attention_arena.errors import ConfigError
 from attention_arena.runs.files import write_whole
@@ -41,20 +40,28 @@ class Store:
 
     def record(self, run: str) -> RecordFile | None:
         """Return a run's record, or None; a damaged one is set aside with a warning, so that the run is done again."""
-        path = self.run_folder(run) / "record.json"
         try:
-            return RecordFile.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (ValidationError, UnicodeDecodeError):
+            return self.read(run)
+        except ValueError:
+            path = self._record_path(run)
             aside = next(p for p in _numbered(path.with_name("record.damaged")) if not p.exists())
             path.replace(aside)
             warnings.warn(f"{path} was damaged; set aside as {aside.name}, the run is done again", stacklevel=2)
             return None
 
+    def read(self, run: str) -> RecordFile | None:
+        """Return a run's record, or None; raises ValueError for a damaged one, and changes nothing."""
+        try:
+            return RecordFile.model_validate_json(self._record_path(run).read_bytes())
+        except FileNotFoundError:
+            return None
+
     def write_record(self, run: str, file: RecordFile) -> None:
         """Write a run's record, whole or not at all."""
-        write_whole(self.run_folder(run) / "record.json", file.model_dump_json(indent=2))
+        write_whole(self._record_path(run), file.model_dump_json(indent=2))
+
+    def _record_path(self, run: str) -> Path:
+        return self.run_folder(run) / "record.json"
 
     @contextmanager
     def claim(self, run: str) -> Iterator[bool]:

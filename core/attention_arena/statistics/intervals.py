@@ -108,6 +108,8 @@ def geometric_mean(values: Sequence[float]) -> float:
     values = finite(values)
     if min(values) <= 0:
         raise ValueError("a geometric mean needs positive values")
+    if len(set(values)) == 1:
+        return values[0]  # to the last digit
     return math.exp(math.fsum(math.log(value) for value in values) / len(values))
 
 

@@ -196,7 +196,9 @@ def _check_labels(variants: list[ChosenVariant], problems: Problems) -> None:
         first = met.setdefault(variant.label, variant)
         if first is variant or _same_choice(first, variant):
             continue
-        message = f"the label {variant.label!r} stands twice, first on line {first.entry.line}; give one a `label`"
+        message = (
+            f"the label {variant.label!r} stands twice, first on line {first.entry.line}; give one another `label`"
+        )
         problems.add(variant.entry.child("label") or variant.entry, message)
 
 

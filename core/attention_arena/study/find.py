@@ -20,10 +20,11 @@ def find_study(name_or_path: str | Path) -> Path:
     name = str(name_or_path)
     if name in shipped:
         return shipped[name]
-    message = unknown_name("study", name, shipped)
+    if path.is_dir():
+        raise ConfigError(f"{name} is a folder; name the study's YAML file")
     if path.suffix in (".yaml", ".yml") or path.is_absolute():
-        message = f"there is no file {name}; {message}"
-    raise ConfigError(message)
+        raise ConfigError(f"there is no file {name}; shipped studies go by their names: {', '.join(shipped)}")
+    raise ConfigError(unknown_name("study", name, shipped))
 
 
 def shipped_studies(folders: tuple[Path, ...] | None = None) -> dict[str, Path]:

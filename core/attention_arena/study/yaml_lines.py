@@ -95,6 +95,8 @@ def read_yaml(text: str, file: Path) -> Found:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
+        if "'\\t'" in reason:
+            reason += "; indent with spaces"
         raise refuse(file, f"not YAML: {reason}", None if mark is None else mark.line + 1) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

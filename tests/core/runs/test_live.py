@@ -96,6 +96,14 @@ def test_a_page_that_fails_is_told_once_and_ends_nothing(scene: Scene) -> None:
     ]
 
 
+@pytest.mark.parametrize("status", [130, -2])
+def test_a_writer_that_ctrl_c_has_ended_is_no_failure(scene: Scene, status: int) -> None:
+    scene.page.begin(2, 0)
+    scene.writers[-1].status = status
+    scene.page.started("run")
+    assert not [line for line in scene.said if "page" in line]
+
+
 def test_a_writer_that_cannot_start_ends_nothing() -> None:
     said: list[str] = []
 

@@ -156,6 +156,8 @@ def test_a_damaged_record_is_set_aside_and_its_run_done_again(tmp_path, damage):
     run(tmp_path, [one])
     path = tmp_path / "runs" / one.run / "record.json"
     path.write_text(damage, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"validation error|utf-8"):  # to read alone changes nothing
+        Store(tmp_path).read(one.run)
     with pytest.warns(UserWarning, match="set aside as record.damaged.1.json"):
         records, _ = run(tmp_path, [one])
     assert records[one.run].status == "done"

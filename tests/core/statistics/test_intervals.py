@@ -149,6 +149,7 @@ def test_intervals_overlap_where_they_share_a_point() -> None:
 
 def test_the_geometric_mean_of_ratios_is_the_ratio_of_geometric_means() -> None:
     assert geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
+    assert geometric_mean([13802.0]) == geometric_mean([13802.0] * 3) == 13802.0
     assert geometric_mean([2 / 3, 5 / 7]) == pytest.approx(geometric_mean([2, 5]) / geometric_mean([3, 7]))
 
 

@@ -128,6 +128,12 @@ def test_a_syntax_error_has_its_line() -> None:
     assert message.startswith("not YAML: ")
 
 
+def test_a_tab_has_a_way_out() -> None:
+    [(line, message)] = problems_of("a: 1\n\tb: 2\n")
+    assert line == 2
+    assert message.endswith("; indent with spaces")
+
+
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n"])
 def test_an_empty_file_says_what_is_missing(text: str) -> None:
     [(_, message)] = problems_of(text)

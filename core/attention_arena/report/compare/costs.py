@@ -26,6 +26,11 @@ COST_UNITS = ("ms", "s", "ms/token", "bytes", "FLOPs", "tokens/s", "sequences", 
 LEFT_OUT = ("speed", "parameters")
 """Measures that say what another row says: the speed is the step time, and parameters stand on the record."""
 COUNTED = ("FLOPs", "parameters")
+CLOCKED = ("ms", "s", "ms/token", "tokens/s")
+DRIFT = (
+    "times of two sessions drift apart by themselves; those beside the baseline, taken by turns, are compared instead"
+)
+"""Why times are not compared as they are where there are such beside the same baseline."""
 RECORDED = (
     ("tokens_per_second", "training speed", "tokens/s", True),
     ("peak_memory_bytes", "peak memory of the run", "bytes", False),
@@ -51,26 +56,39 @@ def cost_findings(theirs: Costs, mine: Costs, blank: Finding) -> Iterator[Findin
     """Yield a finding for each cost that either side has of a cell."""
     one, two = _costs(theirs), _costs(mine)
     elsewhere = _other_place(theirs.done, mine.done)
+    by_turns = theirs.baseline == mine.baseline and all(_by_turns(side, blank.label) for side in (theirs, mine))
     for point in dict.fromkeys((*one, *two)):
         finding = described(replace(blank, kind="cost", ratio=True), point)
         if point.unit == "×" and theirs.baseline != mine.baseline:
             reason = f"beside {theirs.baseline} and beside {mine.baseline}"
             yield replace(finding, verdict=NOT_COMPARABLE, reason=reason)
         else:
-            yield from (_judged(each, elsewhere) for each in compare_readings(finding, one.get(point), two.get(point)))
+            drifts = by_turns and point.unit in CLOCKED
+            for told in compare_readings(finding, one.get(point), two.get(point)):
+                yield _judged(told, elsewhere, drifts)
+
+
+def _by_turns(side: Costs, label: str) -> bool:
+    """Whether times of a variant were measured beside the baseline's, or are the baseline's own, beside all others."""
+    return ("ms" if label == side.baseline else "×") in side.measurements["unit"].to_list()
 
 
 def _costs(costs: Costs) -> dict[Point, Reading]:
     return _recorded(costs.done) | read(costs.measurements.iter_rows(named=True), _cost)
 
 
-def _judged(told: Finding, elsewhere: str) -> Finding:
-    """Return a cost with the verdict that needs no statistics: of another place none, of what is counted any change."""
+def _judged(told: Finding, elsewhere: str, drifts: bool) -> Finding:
+    """Return a cost with the verdict that needs no statistics.
+
+    Times of two machines have none, nor have times of two sessions that drift; of a count any change is one.
+    """
     if told.verdict in (ONLY_HERE, ONLY_THERE):
         return told
     counted = _is_counted(told)
     if elsewhere and not (counted and told.unit in COUNTED):
         return replace(told, verdict=NOT_COMPARABLE, reason=elsewhere)
+    if drifts and told.verdict is None and told.theirs != told.mine:
+        return replace(told, verdict=NOT_COMPARABLE, reason=DRIFT)
     return _counted(told) if counted and told.verdict is None else told
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from attention_arena.report.compare.finding import (
@@ -36,9 +37,12 @@ class ScoreComparer:
         if obstacle:
             return replace(finding, verdict=NOT_COMPARABLE, reason=obstacle)
         pair = Pair(_by_seed(two), _by_seed(one), max(len(mine.rows), len(theirs.rows)))
-        if set(pair.mine) & set(pair.theirs):
+        common = set(pair.mine) & set(pair.theirs)
+        if common:
             told = scores.compare(pair)
             if told.comparison is not None:
+                means = (_mean([rows[seed] for seed in common]) for rows in (pair.theirs, pair.mine))
+                finding = replace(finding, theirs=next(means), mine=next(means))
                 return replace(finding, found=told.comparison, reason=told.reason or "")
             return self._unpaired(finding, one, two, told.reason or "no predictions")
         return self._unpaired(finding, one, two, "no seed in common")
@@ -74,7 +78,7 @@ def _by_seed(rows: list[Row]) -> dict[int, Row]:
     return {row["seed"]: row for row in rows}
 
 
-def _mean(rows: list[Row]) -> float:
+def _mean(rows: Sequence[Row]) -> float:
     return mean_interval([row["value"] for row in rows]).value
 
 

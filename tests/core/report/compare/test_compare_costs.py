@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from attention_arena.report.compare import compare_sides, read_sides
+from attention_arena.report.compare.costs import DRIFT
 from attention_arena.report.compare.finding import Finding
 
 
@@ -31,8 +32,8 @@ def change_measurements(folder: Path, **changes: Any) -> None:
 
 
 def test_a_cost_is_compared_by_its_ratio_over_seeds(tmp_path: Path, fakes: Any) -> None:
-    slower = fakes.SOFTMAX._replace(speed=fakes.SOFTMAX.speed / 2)
-    found = costs(write(fakes, tmp_path / "a"), write(fakes, tmp_path / "b", variants=[slower]), "softmax")
+    slower = fakes.REFORMER._replace(speed=fakes.REFORMER.speed / 2)
+    found = costs(write(fakes, tmp_path / "a"), write(fakes, tmp_path / "b", variants=[slower]), slower.label)
     speed = found["training speed", 2000]
     assert speed.verdict == "got worse"
     assert speed.found is not None
@@ -52,12 +53,27 @@ def test_an_interval_of_its_own_serves_a_single_run(tmp_path: Path, fakes: Any) 
 
 
 def test_one_run_without_an_interval_shows_no_difference(tmp_path: Path, fakes: Any) -> None:
-    slower = fakes.SOFTMAX._replace(speed=fakes.SOFTMAX.speed / 2)
+    slower = fakes.REFORMER._replace(speed=fakes.REFORMER.speed / 2)
     folders = write(fakes, tmp_path / "a"), write(fakes, tmp_path / "b", variants=[slower])
-    time = costs(*folders, "softmax")["step_time, inference", 512]
+    time = costs(*folders, slower.label)["step_time, inference", 512]
     assert (time.verdict, time.reason) == ("no difference shown", "one run a side, and no interval")
     assert time.theirs is not None
     assert time.mine == pytest.approx(2 * time.theirs)
+
+
+def test_times_of_two_sessions_have_no_verdict_where_there_are_such_by_turns(tmp_path: Path, fakes: Any) -> None:
+    slow = (
+        fakes.SOFTMAX._replace(speed=fakes.SOFTMAX.speed / 2),
+        fakes.REFORMER._replace(speed=fakes.REFORMER.speed / 2),
+    )
+    label = slow[1].label
+    first = write(fakes, tmp_path / "a", time_ratios={label: 1.2})
+    other = write(fakes, tmp_path / "b", time_ratios={label: 1.2}, variants=slow)
+    for of in ("softmax", label):
+        found = costs(first, other, of)["training speed", 2000]
+        assert (found.verdict, found.reason) == ("not comparable", DRIFT)
+        assert found.found is not None
+    assert costs(first, other, label)["time_ratio, training", 1024].verdict == "no difference shown"
 
 
 def test_what_is_counted_needs_no_interval(tmp_path: Path, fakes: Any) -> None:
