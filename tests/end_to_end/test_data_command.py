@@ -247,7 +247,7 @@ class TestPrepare:
             ("max_length='2000'", "max_length: expected an integer ≥ 5, got '2000'"),
             ("max_length=501", "max_length: max_length must exceed min_length (500) by 2 at least"),
             ("max_lenth=10", "max_lenth: unknown listops option 'max_lenth'; did you mean 'max_length'"),
-            ("path=lra", "path: path is for the official files: set source to official"),
+            ("path=lra", "path: path is read with `source: official` only, got source 'generated'"),
             ("max_length", "--option must be KEY=VALUE, got 'max_length'"),
             ("=3", "--option must be KEY=VALUE, got '=3'"),
             ("seed=1\nn_test: 3", "--option must be KEY=VALUE"),

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from attention_arena.measures.budget import memory_budget
+from attention_arena.measures.budget import held_here, memory_budget
 from attention_arena.measures.passes import is_out_of_memory
 from tests.core.measures.toys import MIB
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is bound
 
 def limit_above_present(n_mib: int) -> int:
     """Return a limit whose 95 % leave so many mebibytes."""
-    return int((psutil.Process().memory_info().rss + n_mib * MIB) / 0.95)
+    return int((held_here() + n_mib * MIB) / 0.95)
 
 
 def allocate(n_mib: int) -> torch.Tensor:
@@ -82,7 +82,7 @@ def test_the_process_outlives_a_model_that_wants_more_than_its_budget() -> None:
     """In a process of its own on two threads, as a run is: the resident set stays below the limit."""
     code = """
 import psutil, torch
-from attention_arena.measures.budget import memory_budget
+from attention_arena.measures.budget import held_here, memory_budget
 from attention_arena.measures.passes import is_out_of_memory
 torch.set_num_threads(2)
 limit = psutil.Process().memory_info().rss + 300 * 2**20

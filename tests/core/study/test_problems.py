@@ -149,7 +149,7 @@ def test_one_wrong_setting_is_one_problem_in_plain_words(
         (
             "[full, {name: full, model: {d_ff: 4}}]",
             "variants[1]",
-            "the label 'full' stands twice, first on line 3; give one a `label`",
+            "the label 'full' stands twice, first on line 3; give one another `label`",
         ),
         ("[{name: full, label: low_rank}, low_rank]", "variants[1]", "the label 'low_rank' stands twice"),
         ("[{name: full, label: ''}]", "variants[0].label", "expected text of at least 1 character or null, got ''"),
