@@ -74,8 +74,7 @@ def _axes(panel: Any, task: TaskSummary, speeds: Sequence[float], dimensions: Si
     from matplotlib.ticker import MaxNLocator
 
     panel.set_xscale("log")
-    close = max(speeds) <= 4 * min(speeds)
-    panel.xaxis.set_major_locator(MaxNLocator(3) if dimensions is MANY and close else log_ticks(speeds))
+    panel.xaxis.set_major_locator(_at_the_ends(speeds) if dimensions is MANY else log_ticks(speeds))
     panel.xaxis.set_major_formatter(lambda value, _: tick(value))
     panel.xaxis.set_minor_formatter("")
     panel.margins(0.15)
@@ -88,6 +87,13 @@ def _axes(panel: Any, task: TaskSummary, speeds: Sequence[float], dimensions: Si
         panel.yaxis.set_major_locator(MaxNLocator(4))
     if task.higher_is_better is False:
         panel.invert_yaxis()
+
+
+def _at_the_ends(values: Sequence[float]) -> Any:
+    """Return a locator of two round numbers: a small panel has no room for the labels of more."""
+    from matplotlib.ticker import FixedLocator
+
+    return FixedLocator(sorted({float(f"{end:.2g}") for end in (min(values), max(values))}))
 
 
 def name_all(figure: Any, lines: Sequence[tuple[Any, Rows, list[Line]]], marks: Marks) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +97,13 @@ def test_a_line_is_read_by_pointer_and_keys_and_is_no_variants(tmp_path: Path, f
     panel = TRADEOFF.draw(results).axes[0]
     marks = [mark for artist in panel.lines if (mark := mark_of(artist)) and "no model" in json.dumps(mark.spots)]
     assert [mark.variant for mark in marks] == ["", ""]
+
+
+@pytest.mark.parametrize("n_tasks", [1, 3, 7])
+def test_labels_of_the_speed_axis_stand_apart(tmp_path: Path, fakes: Any, n_tasks: int) -> None:
+    for panel in _drawn(fakes, tmp_path, {}, n_tasks).axes[:n_tasks]:
+        low, high = panel.get_xlim()
+        shown = [label for label in panel.get_xticklabels() if low <= label.get_position()[0] <= high]
+        boxes = sorted((label.get_window_extent() for label in shown if label.get_text()), key=lambda box: box.x0)
+        assert len(boxes) >= 2
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
