@@ -96,12 +96,18 @@ class FreshProcesses:
         return self.memory - held - LIBRARY_BYTES
 
     def _watch(self, child: int, seconds: float | None) -> Answer | None:
-        """Wait for the child to end; kill it where it exceeds a limit, and return which."""
+        """Wait for the child to end; kill it where it exceeds a limit, and return which.
+
+        One that has ended by itself meanwhile is not over any: its own answer comes.
+        """
         began = time.monotonic()
         while not self.jobs.poll(POLL_SECONDS):
             over = self._over(child, seconds, time.monotonic() - began)
             if over is not None:
-                os.kill(child, signal.SIGKILL)
+                try:
+                    os.kill(child, signal.SIGKILL)
+                except ProcessLookupError:
+                    return None
                 return over
         return None
 

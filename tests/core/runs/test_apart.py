@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from attention_arena.held import held_bytes
-from attention_arena.measure import Subject
+from attention_arena.measure import Answer, Subject
 from attention_arena.measures.memory.resident import room_for_data
 from attention_arena.runs.apart import LIBRARY_BYTES, FreshProcesses
 from tests.core.measures.toys import LENGTH, MIB, subject_of
@@ -39,6 +39,11 @@ def fail(subject: Subject, error: Exception) -> None:
 
 def sleep(subject: Subject) -> None:
     time.sleep(60)
+
+
+def nap(subject: Subject) -> str:
+    time.sleep(0.3)
+    return "rested"
 
 
 def allocate(subject: Subject, n_mib: int) -> int:
@@ -148,6 +153,16 @@ class TestLimits:
         if function is share:
             assert "together with the run itself, more than" in (answer.detail or "")
         assert fresh(allocate, {"n_mib": 16}).value == 16 * MIB
+
+    def test_a_function_that_ends_as_it_is_to_be_killed_has_its_own_answer(
+        self, fresh: FreshProcesses, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def over(child: int, seconds: float | None, spent: float) -> Answer | None:
+            psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=30)
+            return Answer("timeout", detail="too late")
+
+        monkeypatch.setattr(fresh, "_over", over)
+        assert fresh(nap, {}).value == "rested"
 
     def test_the_copy_that_waits_takes_little_of_what_a_function_may_hold(self, fresh: FreshProcesses) -> None:
         """It shares its pages, so that its resident set would be counted twice."""
