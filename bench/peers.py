@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from attention_arena.allocator import ENVIRONMENT, keep_what_is_freed
 from bench import figure
 from bench.adapters import PEERS
 from bench.bars import judge
@@ -160,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     command = shlex.join(["python", "-m", "bench.peers", *(sys.argv[1:] if arguments is None else arguments)])
     start = time.monotonic()
+    keep_what_is_freed()
     for module, problem in import_peers().items():
         print(f"not available: {module}: {problem}")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -185,4 +187,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
+        os.execve(sys.executable, [sys.executable, "-m", "bench.peers", *sys.argv[1:]], {**os.environ, **ENVIRONMENT})
     main()

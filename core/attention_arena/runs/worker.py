@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
+from attention_arena.allocator import keep_what_is_freed
 from attention_arena.measures.passes import is_out_of_memory
 from attention_arena.runs.execution import Execution
 from attention_arena.runs.files import write_whole
@@ -38,7 +39,10 @@ def execute(folder: Path, device: torch.device, threads: int) -> Outcome:
     # A run forks before its first thread pool starts (see `runs.apart`), so it loads on one thread.
     torch.set_num_threads(1)
     try:
-        return Execution(folder, device).execute(threads)
+        execution = Execution(folder, device)
+        # Not before: what loading the data took and freed is the system's again.
+        keep_what_is_freed()
+        return execution.execute(threads)
     # Whatever a plugin raises costs this run alone and is its verdict.
     except Exception as error:
         traceback.print_exc()

@@ -14,11 +14,12 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from attention_arena.allocator import return_what_is_freed
 from attention_arena.measure import Answer, Measure, Measurement, Subject
 from attention_arena.measures.apart import run_apart
 from attention_arena.measures.memory.counting import storage_bytes, tensors_in
 from attention_arena.measures.memory.footprint import Phase
-from attention_arena.measures.memory.resident import resident_growth, return_what_is_freed, room_for_data
+from attention_arena.measures.memory.resident import resident_growth, room_for_data
 from attention_arena.measures.memory.search import Search
 from attention_arena.measures.passes import Lengths, Passes
 from attention_arena.variant import Options

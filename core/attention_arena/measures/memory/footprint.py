@@ -29,10 +29,11 @@ from typing import Literal, get_args
 import torch
 from pydantic import Field
 
+from attention_arena.allocator import return_what_is_freed
 from attention_arena.measure import Answer, Measure, Measurement, Subject
 from attention_arena.measures.apart import run_apart
 from attention_arena.measures.memory.counting import saved_for_backward, storage_bytes, tensors_in
-from attention_arena.measures.memory.resident import resident_growth, return_what_is_freed
+from attention_arena.measures.memory.resident import resident_growth
 from attention_arena.measures.passes import Lengths, Passes, batch_size_for
 from attention_arena.variant import Options
 

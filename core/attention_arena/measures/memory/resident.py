@@ -2,7 +2,7 @@
 
 Linux keeps the highest level itself and forgets it on request (`/proc/self/clear_refs`), so no peak is too short to be
 seen. Elsewhere the level is read every millisecond. What the C library keeps after memory was freed would hide in the
-level before and count for nothing in the peak: `return_what_is_freed` makes it keep nothing.
+level before and count for nothing in the peak: `attention_arena.allocator.return_what_is_freed` makes it keep nothing.
 """
 
 from __future__ import annotations
@@ -19,24 +19,6 @@ import psutil
 
 SAMPLE_SECONDS = 0.001
 """Pause between two readings of the resident set, where the system keeps no peak that can be reset."""
-OWN_MAPPING = 64 * 2**10
-"""Bytes from which a block has a mapping of its own, which is gone when the block is freed."""
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-PR_SET_THP_DISABLE = 41
-
-
-def return_what_is_freed() -> None:
-    """Have memory go back to the system as soon as it is freed, in pages of 4 KiB, for the rest of this process.
-
-    Allocation gets slower, so a process that is timed must not call it. Does nothing but on Linux with glibc.
-    """
-    library = ctypes.CDLL(None)
-    if sys.platform != "linux" or not hasattr(library, "mallopt"):
-        return
-    for name, value in ((M_MMAP_THRESHOLD, OWN_MAPPING), (M_TRIM_THRESHOLD, OWN_MAPPING), (M_ARENA_MAX, 1)):
-        library.mallopt(name, value)
-    # A huge page is resident whole, though a part of it be touched.
-    library.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
 def resident_growth(function: Callable[[], object]) -> int:

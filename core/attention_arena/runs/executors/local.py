@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from attention_arena.allocator import ENVIRONMENT
 from attention_arena.held import held_bytes
 from attention_arena.runs.executors import Executor, Place
 
@@ -46,7 +47,7 @@ def submit(folder: Path, place: Place) -> LocalJob:
     command = [sys.executable, "-m", "attention_arena.runs.worker", str(folder.resolve())]
     command += ["--device", place.device, "--threads", str(place.threads), "--parent", str(os.getpid())]
     # Threads that wait must sleep: spinning ones make a run on a busy machine many times slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **ENVIRONMENT, **os.environ, "PYTHONUNBUFFERED": "1"}
     environment["OMP_NUM_THREADS"] = str(place.threads)
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(

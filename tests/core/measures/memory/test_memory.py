@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attention_arena.allocator import return_what_is_freed
 from attention_arena.layers import Attention, AttentionOutput, HeadAttention
 from attention_arena.measure import Answer, Measurement, Subject
 from attention_arena.measures import MEMORY, peak_memory, saved_for_backward
 from attention_arena.measures.memory.counting import storage_bytes, tensors_in
 from attention_arena.measures.memory.footprint import HELD
-from attention_arena.measures.memory.resident import _sampled_growth, resident_growth, return_what_is_freed
+from attention_arena.measures.memory.resident import _sampled_growth, resident_growth
 from attention_arena.runs.apart import FreshProcesses
 from attention_arena.variant import Context, ModelSettings, ModelShape
 from tests.core.measures.toys import CPU, LENGTH, MIB, SETTINGS, Nothing, OutOfMemoryBeyond, measured, subject_of
