@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -135,10 +136,14 @@ def find_place(device: str, workers: int) -> Place:
         raise ConfigError(f"workers must be at least 1, got {workers}")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not device.startswith("cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {device} was asked for, but torch sees no CUDA device; use --device cpu")
+    if device != "cpu":
+        n_devices = torch.cuda.device_count()
+        if not n_devices:
+            raise ConfigError(f"device {device} was asked for, but torch sees no CUDA device; use --device cpu")
+        if (torch.device(device).index or 0) >= n_devices:
+            raise ConfigError(f"device {device} was asked for, but N must be below the {n_devices} that torch sees")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Place(device, max(1, cores // workers))
 

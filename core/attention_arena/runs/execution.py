@@ -150,6 +150,9 @@ class Execution:
         return Contender(label, variant, options, settings, partial(self._build, variant, options, settings))
 
     def _build(self, variant: Variant, options: Options, settings: ModelSettings, length: int) -> SequenceModel:
+        if self.device.index is not None:
+            # Kernels that are compiled, and whoever says `cuda` without a number, go to the current device.
+            torch.cuda.set_device(self.device)
         torch.manual_seed(self.spec.seed)
         return build_model(variant, options, settings, self.data, length).to(self.device)
 
