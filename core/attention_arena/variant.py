@@ -62,7 +62,10 @@ class ModelSettings(Options):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelSettings:
         if self.d_model % self.n_heads:
-            raise ValueError(f"d_model must be a multiple of n_heads ({self.n_heads}), got {self.d_model}")
+            raise ValueError(
+                f"d_model must be a multiple of n_heads ({self.n_heads}), got {self.d_model}; nearest is"
+                f" {max(1, round(self.d_model / self.n_heads)) * self.n_heads}"
+            )
         if self.positions == "rotary" and (self.d_model // self.n_heads) % 2:
             raise ValueError(f"rotary positions need an even head width, got {self.d_model // self.n_heads}")
         if self.norm == "post" and self.residual == "reversible":
@@ -143,7 +146,7 @@ class Complexity(NamedTuple):
 
 
 class LayerCost(NamedTuple):
-    """What one layer's attention costs by formula, at batch size 1, projections included."""
+    """What one layer's attention costs by formula, at batch size 1, with projections; a mean where layers differ."""
 
     flops: float
     """Of the matrix products of one forward, 2 for each multiply-add; products under a mask count in full."""
@@ -173,6 +176,8 @@ class Variant:
     """Under the default options."""
     complexity_under: Callable[[Any], Complexity] | None = None
     """(options) -> the complexity under them, where options change it."""
+    lacks: Mapping[Capability, str] = field(default_factory=dict)
+    """Why the variant does without a capability, where that lies in its idea; told when a task needs it."""
     reference: bool = False
     """A line to compare costs with, and no model: its scores mean nothing."""
     caveats: Mapping[str, str] = field(default_factory=dict)

@@ -77,6 +77,14 @@ def test_a_layer_keeps_its_input_query_and_heads_and_no_copy(B: int) -> None:
     assert kept <= 2 * (3 * B * T * D + slots + weights) + 4 * log_mass
 
 
+def test_layers_of_different_rank_are_stated_by_their_mean() -> None:
+    ranks = (16, 64, 4)
+    shape = ModelShape(**(SIZES | {"n_layers": 3}), max_length=100)
+    alone = [LINFORMER.cost(LinformerOptions(rank=rank), shape, 99) for rank in ranks]  # type: ignore[misc]
+    together = LINFORMER.cost(LinformerOptions(rank=ranks), shape, 99)  # type: ignore[misc]
+    assert together == pytest.approx(tuple(sum(values) / 3 for values in zip(*alone, strict=True)))
+
+
 @pytest.mark.parametrize("length", [40, 99])
 @pytest.mark.parametrize("rank", [7, 50])
 @pytest.mark.parametrize("positions", ["none", "rotary"])

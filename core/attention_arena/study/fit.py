@@ -30,11 +30,15 @@ class Fit(NamedTuple):
 
 
 def why_unsupported(variant: Variant, task: Task, needs: TaskNeeds) -> str | None:
-    """Return `linformer cannot do causal attention, which language_model needs`, or None."""
+    """Return `linformer cannot do causal attention, which language_model needs: each slot mixes ...`, or None."""
     direction = Capability.CAUSAL if needs.causal else Capability.BIDIRECTIONAL
     missing = (needs.capabilities | {direction}) - variant.supports
-    abilities = [ABILITIES[capability] for capability in Capability if capability in missing]
-    return f"{variant.name} cannot {' or '.join(abilities)}, which {task.name} needs" if abilities else None
+    if not missing:
+        return None
+    in_order = [capability for capability in Capability if capability in missing]
+    refusal = f"{variant.name} cannot {' or '.join(map(ABILITIES.__getitem__, in_order))}, which {task.name} needs"
+    reasons = [variant.lacks[capability] for capability in in_order if capability in variant.lacks]
+    return ": ".join([refusal, "; ".join(reasons)]) if reasons else refusal
 
 
 def shape_for(model: ModelSettings, needs: TaskNeeds) -> ModelShape:

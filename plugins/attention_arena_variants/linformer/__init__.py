@@ -52,7 +52,7 @@ def choose_ranks(options: LinformerOptions, shape: ModelShape) -> tuple[int, ...
     if len(ranks) != shape.n_layers:
         raise ValueError(
             f"rank must be one number or a list of one for each layer (n_layers is {shape.n_layers}),"
-            f" got {len(ranks)}: {list(ranks)}"
+            f" got {len(ranks)}: {list(ranks)}; give one number, or {shape.n_layers}"
         )
     if max(ranks) > shape.max_length:
         raise ValueError(
@@ -75,10 +75,12 @@ def build(options: LinformerOptions, shape: ModelShape) -> Backbone:
 
 
 def cost(options: LinformerOptions, shape: ModelShape, length: int) -> LayerCost:
-    """Return what the first layer costs."""
-    rank = choose_ranks(options, shape)[0]
-    (projections,) = build_projections(options.projection, options.sharing, (rank,), shape)
-    return count_cost(projections, shape, length, options.attention_dropout)
+    """Return what one layer costs, the mean over layers of different rank."""
+    costs = []
+    for rank in choose_ranks(options, shape):
+        (projections,) = build_projections(options.projection, options.sharing, (rank,), shape)
+        costs.append(count_cost(projections, shape, length, options.attention_dropout))
+    return LayerCost(*(sum(values) / len(costs) for values in zip(*costs, strict=True)))
 
 
 LINFORMER = Variant(
@@ -89,6 +91,7 @@ LINFORMER = Variant(
     options=LinformerOptions,
     build=build,
     complexity=Complexity(time=1.0, memory=1.0, formula="n k d"),
+    lacks={Capability.CAUSAL: "each slot mixes the whole sequence, and no mask hides the future in it"},
     caveats={
         "weights": (
             "a query's weights over slots sum to 1, but the weights of tokens in a slot need not; a short input shares"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ import torch
 from attention_arena.catalogue import Catalogue, LoadedPlugin, Plugin, collect_catalogue
 from attention_arena.hooks import hookimpl
 from attention_arena.study import Plan, StudyError, load_study
+from attention_arena.study.fit import why_unsupported
+from attention_arena.task import TaskNeeds
 from attention_arena.variant import Backbone, Capability, ModelShape, Options, Variant
+from tests.core.study.conftest import BABBLE, LOW_RANK
 
 Load = Callable[..., Plan]
 
@@ -177,6 +181,13 @@ def test_a_variant_that_cannot_do_a_task_is_planned_as_unsupported(load: Load) -
         "low_rank cannot do causal attention, which babble needs",
         None,
     ]
+
+
+def test_a_variant_may_say_why_it_lacks_what_a_task_needs() -> None:
+    refused = replace(LOW_RANK, lacks={Capability.CAUSAL: "a slot mixes all tokens", Capability.STEPWISE: "no matter"})
+    needs = TaskNeeds(frozenset(), max_length=8, causal=True)
+    cause = why_unsupported(refused, BABBLE, needs)
+    assert cause == "low_rank cannot do causal attention, which babble needs: a slot mixes all tokens"
 
 
 def test_an_unsupported_pair_is_not_built(load: Load) -> None:
