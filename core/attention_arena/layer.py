@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from attention_arena.catalogue import load_catalogue
@@ -15,7 +14,9 @@ from attention_arena.layers import Stack
 from attention_arena.layers.block import Block
 from attention_arena.study.validation import Problems, validate
 from attention_arena.study.yaml_lines import Found
-from attention_arena.variant import Backbone, Context, ModelShape, Options, State
+from attention_arena.variant import Backbone, Context, ModelShape, State
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class AttentionLayer(nn.Module):
@@ -59,44 +60,43 @@ class BackboneLayer(nn.Module):
 
 
 def build_attention(
-    name: str, *, d_model: int, n_heads: int, max_length: int, causal: bool = False, layer: int = 0, **options: Any
+    name: str,
+    *,
+    d_model: int,
+    n_heads: int,
+    max_length: int,
+    causal: bool = False,
+    layer: int = 0,
+    n_layers: int | None = None,
+    **options: Any,
 ) -> nn.Module:
     """Return the attention of a variant by name, as a module from (B, T, D) to (B, T, D) that takes `valid=` and
     `landmarks=`.
 
     `options` are the variant's own (`arena list variants --options`); those about the block around the attention
-    (recomputation, reversibility, feed-forward) change nothing here. `layer` counts from 0, for variants whose layers
-    differ: the Sparse Transformer's patterns alternate. Raises ConfigError for an unknown variant and ValueError for
+    (recomputation, reversibility, feed-forward) change nothing here. `layer`, counted from 0, is for variants whose
+    layers differ: the Sparse Transformer's patterns alternate, and options may be lists of one entry for each of
+    `n_layers` (None: as many as there are up to `layer`). Raises ConfigError for an unknown variant and ValueError for
     options that it does not have or that do not fit.
 
     >>> build_attention("softmax", d_model=64, n_heads=2, max_length=128)  # doctest: +ELLIPSIS
     AttentionLayer(...)
     """
     variant = load_catalogue().variant(name)
-    if layer < 0:
-        raise ValueError(f"layer counts from 0, got {layer}")
-    try:
-        shape = ModelShape(
-            d_model=d_model, n_heads=n_heads, n_layers=layer + 1, max_length=max_length, causal=causal, positions="none"
-        )
-    except ValidationError as error:
-        raise ValueError("; ".join(_told(each) for each in error.errors())) from None
-    backbone = variant.build(_options(name, variant.options, options), shape)
+    n_layers = layer + 1 if n_layers is None else n_layers
+    if not 0 <= layer < n_layers:
+        raise ValueError(f"layer counts from 0 and must be below n_layers ({n_layers}), got {layer}")
+    sizes = {"d_model": d_model, "n_heads": n_heads, "n_layers": n_layers, "max_length": max_length, "causal": causal}
+    shape = _held_against(ModelShape, {**sizes, "positions": "none"}, "argument")
+    backbone = variant.build(_held_against(variant.options, options, f"{name} option"), shape)
     return AttentionLayer(backbone, layer) if isinstance(backbone, Stack) else BackboneLayer(backbone)
 
 
-def _told(problem: ErrorDetails) -> str:
-    """Return what is wrong with the shape: the argument, what it should be and what it is."""
-    message = problem["msg"].removeprefix("Value error, ")
-    place = ".".join(map(str, problem["loc"]))
-    return f"{place}: {message}, got {problem['input']!r}" if place else message
-
-
-def _options(name: str, model: type[Options], given: Mapping[str, Any]) -> Options:
-    """Return the options, held against their model as a study's are, or raise ValueError with every problem."""
+def _held_against(model: type[Model], given: Mapping[str, Any], kind: str) -> Model:
+    """Return the model that `given` describes, read as strictly as a study's; raise ValueError with every problem."""
     problems = Problems(Path())
     tree = Found({key: _found(value, key) for key, value in given.items()}, 0, "")
-    found = validate(model, tree, problems, f"{name} option")
+    found = validate(model, tree, problems, kind)
     if found is None:
         messages = (f"{each.path}: {each.message}" if each.path else each.message for each in problems.errors)
         raise ValueError("; ".join(messages))

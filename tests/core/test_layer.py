@@ -50,16 +50,27 @@ def test_every_bad_option_is_named_with_what_is_expected() -> None:
         build_attention("linformer", **SHAPE, rank=0)
     with pytest.raises(ValueError, match="unknown linformer option 'rnk'; did you mean 'rank'"):
         build_attention("linformer", **SHAPE, rnk=8)
-    with pytest.raises(ValueError, match="window: window counts both sides, so it must be even, got 5; use 6"):
+    with pytest.raises(ValueError, match="window: window must be even, half for either side, got 5; use 6"):
         build_attention("longformer", **SHAPE, window=5)
-    with pytest.raises(ValueError, match=r"^d_model must be a multiple of n_heads \(\d+\), got 25$"):
+    with pytest.raises(ValueError, match=r"d_model must be a multiple of n_heads \(\d+\), got 25; nearest is 24$"):
         build_attention("softmax", **{**SHAPE, "d_model": 25})
-    with pytest.raises(ValueError, match=r"^max_length: Input should be greater than or equal to 1, got -1$"):
+    with pytest.raises(ValueError, match=r"^max_length: expected an integer ≥ 1, got -1$"):
         build_attention("softmax", **{**SHAPE, "max_length": -1})
     with pytest.raises(ConfigError, match="did you mean 'performer'"):
         build_attention("performr", **SHAPE)
-    with pytest.raises(ValueError, match="layer counts from 0, got -1"):
-        build_attention("softmax", **SHAPE, layer=-1)
+    with pytest.raises(ValueError, match="causal: expected true or false, got 'yes'"):
+        build_attention("softmax", **SHAPE, causal="yes")
+    for layer in (-1, 2):
+        with pytest.raises(ValueError, match=rf"layer counts from 0 and must be below n_layers \(2\), got {layer}"):
+            build_attention("softmax", **SHAPE, layer=layer, n_layers=2)
+
+
+def test_options_may_be_lists_of_one_entry_for_each_layer() -> None:
+    windows = {"window": [8, 4, 16], "causal": True, **SHAPE}
+    for layer, width in enumerate(windows["window"]):
+        assert reach(build_attention("longformer", layer=layer, n_layers=3, **windows)) == list(range(63 - width, 64))
+    with pytest.raises(ValueError, match=r"each of the 1 layers \(n_layers\), got 3: \[8, 4, 16\]; give one, or 1"):
+        build_attention("longformer", **windows)
 
 
 def test_lists_may_be_given_as_tuples() -> None:

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from attention_arena.layers import HeadAttention, Stack, rotate
+from attention_arena.layers import HeadAttention, Stack, half_precision, rotate
 from attention_arena.variant import Capability, Context, ModelShape
 from attention_arena_variants.linformer import LINFORMER, LinformerOptions, build, register_variants
 from attention_arena_variants.linformer.attention import LinformerAttention, attend_plainly
@@ -237,8 +237,11 @@ def test_attention_dropout_acts_in_training_alone(T: int) -> None:
 
 @SHARING
 @pytest.mark.parametrize("T", [3, 12])
-def test_autocast_keeps_to_float32(sharing: str, T: int) -> None:
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast products", "slow products"])
+def test_autocast_keeps_to_float32(sharing: str, T: int, is_fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """bfloat16 has 8 bits of mantissa, and the layer rounds about five times."""
+    monkeypatch.setattr(half_precision, "has_fast_products", lambda dtype, device: is_fast)
+    monkeypatch.setattr(half_precision, "NUMBERS_AT_ONCE", 40)
     attention = layer(rank=5, sharing=sharing).float()
     x = hidden(2, T).float().requires_grad_()
     expected = passes(attention, attention(x, Context()).hidden, x, None)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from attention_arena.layers import half_precision, linear, lower
 from attention_arena_variants.transformer_xl import blocks, tiles
 from attention_arena_variants.transformer_xl.blocks import attend_in_blocks
 from attention_arena_variants.transformer_xl.plain import attend_plainly
@@ -146,7 +147,7 @@ def test_lower_precision_is_as_good_as_its_type(
     dtype: torch.dtype, atol: float, has_matrix_units: bool, causal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gradients reach 7, which bfloat16 with its 8 bits rounds by up to 0.015, and several roundings meet in one."""
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_matrix_units)
+    monkeypatch.setattr(half_precision, "has_fast_products", lambda dtype, device: has_matrix_units)
     windows = Windows(20, 14, causal, None, 5, 70)
     require_equal(windows, "rel_xl", ragged(windows), dtype, atol)
 
@@ -154,7 +155,7 @@ def test_lower_precision_is_as_good_as_its_type(
 @pytest.mark.parametrize("has_matrix_units", [False, True])
 def test_gradients_in_bfloat16_are_summed_in_float32(has_matrix_units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of 512 tiles adds 1 / 512 to the gradient of a value, which in bfloat16 would end at one half."""
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_matrix_units)
+    monkeypatch.setattr(half_precision, "has_fast_products", lambda dtype, device: has_matrix_units)
     monkeypatch.setattr(tiles, "tile_size", lambda x: TileSize(1, 1))
     n = 512
     query = torch.zeros(1, n, 1, 1, dtype=torch.bfloat16)
@@ -206,7 +207,7 @@ def test_backward_under_autocast_stays_in_the_type_of_forward() -> None:
 def test_one_projection_for_two_uses_has_the_gradients_of_two(remembers: bool) -> None:
     rows, weight = torch.randn(2, 5, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
     leaves = [rows.clone().requires_grad_(), rows.clone().requires_grad_(remembers), weight.requires_grad_()]
-    once, twice = project_twice(*leaves), (leaves[0] @ weight.T, leaves[1] @ weight.T)
+    once, twice = project_twice(leaves[0], leaves[1], leaves[0], weight), (leaves[0] @ weight.T, leaves[1] @ weight.T)
     learning = [leaf for leaf in leaves if leaf.requires_grad]
     gradients = [torch.autograd.grad((a.sin() + (2 * b).cos()).sum(), learning) for a, b in (once, twice)]
     for a, b in itertools.chain(zip(once, twice, strict=True), zip(*gradients, strict=True)):
@@ -216,7 +217,7 @@ def test_one_projection_for_two_uses_has_the_gradients_of_two(remembers: bool) -
 def test_one_projection_under_autocast_is_that_of_a_linear_layer() -> None:
     rows, weight = torch.randn(2, 5, 4), torch.randn(6, 4)
     results = []
-    for project in (lambda x, w: project_twice(x, x.detach(), w)[0], torch.nn.functional.linear):
+    for project in (lambda x, w: project_twice(x, x.detach(), lower(x), w)[0], linear):
         leaves = [rows.clone().requires_grad_(), weight.clone().requires_grad_()]
         with torch.autocast("cpu", torch.bfloat16):
             found = project(*leaves)

@@ -3,8 +3,11 @@
 from attention_arena.layers.attention import Attention, AttentionOutput, HeadAttention
 from attention_arena.layers.autograd import first_order, untracked, without_autocast
 from attention_arena.layers.feed_forward import FeedForward
-from attention_arena.layers.inputs import require_input
+from attention_arena.layers.fused_attention import attend_fused, fused_half
+from attention_arena.layers.half_precision import has_fast_products, kept_of, lower, sections, slow_half
+from attention_arena.layers.inputs import require_input, require_step
 from attention_arena.layers.layouts import Blocks, Everything, Gathered, Layout, Residues, Tiling, Windows
+from attention_arena.layers.linear import Linear, linear, linear_by_channel
 from attention_arena.layers.masks import add_where, hidden_score
 from attention_arena.layers.positions import rotate, sinusoids
 from attention_arena.layers.scratch import Scratch, processor_of
@@ -21,6 +24,7 @@ __all__ = [
     "Gathered",
     "HeadAttention",
     "Layout",
+    "Linear",
     "NoWeightsError",
     "Part",
     "Residues",
@@ -29,14 +33,24 @@ __all__ = [
     "Tiling",
     "Windows",
     "add_where",
+    "attend_fused",
     "attend_projected",
     "attend_union",
     "first_order",
+    "fused_half",
+    "has_fast_products",
     "hidden_score",
+    "kept_of",
+    "linear",
+    "linear_by_channel",
+    "lower",
     "processor_of",
     "require_input",
+    "require_step",
     "rotate",
+    "sections",
     "sinusoids",
+    "slow_half",
     "untracked",
     "weights_of",
     "without_autocast",

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from attention_arena.layers.linear import Linear
+
 
 class FrequencyBands:
     """A vocabulary of ranked ids, cut into bands: their bounds, sizes and widths, the commonest band first.
@@ -58,7 +60,7 @@ class AdaptiveEmbedding(nn.Module):
             nn.Embedding(size, width) for size, width in zip(bands.sizes, bands.widths, strict=True)
         )
         self.widen = nn.ModuleList(
-            nn.Linear(width, bands.width, bias=False) for width in (bands.widths if bands.projected else ())
+            Linear(width, bands.width, bias=False) for width in (bands.widths if bands.projected else ())
         )
         for table, width in zip(self.tables, bands.widths, strict=True):
             nn.init.normal_(table.weight, std=width**-0.5)  # type: ignore[arg-type]

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from attention_arena.layers.inputs import require_step
+from attention_arena.layers.linear import Linear
 from attention_arena.layers.positions import rotate
 from attention_arena.layers.weights import weights_of
 from attention_arena.variant import Context, ModelShape, State
@@ -62,9 +64,11 @@ class Attention(nn.Module):
 
 
 class StepState(NamedTuple):
-    """State of rung 1's decoding: tokens so far, and what `attend_step` keeps."""
+    """State of rung 1's decoding: tokens so far in each of `n_rows` rows, and what `attend_step` keeps."""
 
     length: int
+    n_rows: int | None
+    """None before the first token."""
     kept: State | None
 
 
@@ -78,9 +82,10 @@ class HeadAttention(Attention):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.n_heads = shape.n_heads
+        self.max_length = shape.max_length
         self.rotary = shape.positions == "rotary"
-        self.project_in = nn.Linear(shape.d_model, 3 * shape.d_model, bias=False)
-        self.project_out = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.project_in = Linear(shape.d_model, 3 * shape.d_model, bias=False)
+        self.project_out = Linear(shape.d_model, shape.d_model, bias=False)
         for part in self.project_in.weight.chunk(3):
             nn.init.xavier_uniform_(part)
         nn.init.xavier_uniform_(self.project_out.weight)
@@ -104,16 +109,20 @@ class HeadAttention(Attention):
         return AttentionOutput(self._merge(self.attend(query, key, value, context)))
 
     def step(self, x: Tensor, context: Context) -> AttentionOutput:
-        """Attend from the next token (B, 1, D), which must be a real one; raises ValueError where it is padding."""
+        """Attend from the next token (B, 1, D).
+
+        Raises ValueError where it is padding, is beyond `max_length`, or does not fit the rows of the state.
+        """
         if context.valid is not None and not context.valid.all():
             raise ValueError(
                 f"{type(self).__name__} decodes real tokens only, but `valid` is false for"
                 f" {int((~context.valid).sum())} of {len(x)}; leave those rows out of the batch"
             )
-        before = context.state or StepState(0, None)
+        before = context.state or StepState(0, None, None)
+        require_step(x, before.length, before.n_rows, max_length=self.max_length)
         query, key, value = self._heads(x, before.length)
         heads, kept = self.attend_step(query, key, value, before.length, before.kept)
-        return AttentionOutput(self._merge(heads), StepState(before.length + 1, kept))
+        return AttentionOutput(self._merge(heads), StepState(before.length + 1, len(x), kept))
 
     def weights(self, x: Tensor, context: Context) -> Tensor:
         """Return the weights (B, H, T, T) of `attend`, found by giving it columns of the identity as values."""

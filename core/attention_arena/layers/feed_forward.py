@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from attention_arena.layers.linear import Linear
 from attention_arena.variant import ModelShape
 
 
@@ -32,8 +33,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        self.widen = nn.Linear(shape.d_model, shape.d_ff)
-        self.narrow = nn.Linear(shape.d_ff, shape.d_model)
+        self.widen = Linear(shape.d_model, shape.d_ff)
+        self.narrow = Linear(shape.d_ff, shape.d_model)
         self.activation = ACTIVATIONS[shape.activation]
         self.n_chunks = shape.feed_forward_chunks
         for layer in (self.widen, self.narrow):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attention_arena.layers import linear
 from attention_arena.layers.adaptive_embedding import AdaptiveEmbedding, FrequencyBands
 from attention_arena.objectives.vocabulary import LOGITS_AT_ONCE, Predicted, predict_in_sections
 
@@ -102,15 +103,15 @@ class AdaptiveSoftmax(nn.Module):
     def _first(self, hidden: Tensor) -> Tensor:
         """Return logits of the first band's words and of the other bands."""
         narrow = self._narrow(0, hidden)
-        words = functional.linear(narrow, self.tables[0], self.biases[0])
-        return torch.cat([words, functional.linear(narrow, self.band_table, self.band_bias)], dim=-1)
+        words = linear(narrow, self.tables[0], self.biases[0])
+        return torch.cat([words, linear(narrow, self.band_table, self.band_bias)], dim=-1)
 
     def _tail(self, band: int, hidden: Tensor) -> Tensor:
         """Return logits of a band's words."""
-        return functional.linear(self._narrow(band, hidden), self.tables[band], self.biases[band])
+        return linear(self._narrow(band, hidden), self.tables[band], self.biases[band])
 
     def _narrow(self, band: int, hidden: Tensor) -> Tensor:
-        return functional.linear(hidden, self.matrices[band].t()) if self.bands.projected else hidden
+        return linear(hidden, self.matrices[band].t()) if self.bands.projected else hidden
 
     @staticmethod
     def _widened(logits: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attention_arena.layers import Linear
 from attention_arena.task import Batch, Metric, Objective, Score
 from attention_arena.variant import Capability, ModelShape
 
@@ -18,8 +19,8 @@ class ClassificationHead(nn.Module):
     def __init__(self, shape: ModelShape, n_classes: int) -> None:
         super().__init__()
         self.reads_first = shape.pooling == "cls"
-        self.widen = nn.Linear(shape.d_model, shape.classifier_width)
-        self.classify = nn.Linear(shape.classifier_width, n_classes)
+        self.widen = Linear(shape.d_model, shape.classifier_width)
+        self.classify = Linear(shape.classifier_width, n_classes)
         for layer in (self.widen, self.classify):
             start(layer)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attention_arena.layers import Linear
 from attention_arena.objectives.classification import Classification, pool, start
 from attention_arena.variant import ModelShape
 
@@ -23,9 +24,9 @@ class MatchingHead(nn.Module):
         self.reads_first = shape.pooling == "cls"
         width = shape.classifier_width
         half = max(1, width // 2)
-        self.widen = nn.Linear(4 * shape.d_model, width)
-        self.narrow = nn.Linear(width, half)
-        self.classify = nn.Linear(half, n_classes)
+        self.widen = Linear(4 * shape.d_model, width)
+        self.narrow = Linear(width, half)
+        self.classify = Linear(half, n_classes)
         for layer in (self.widen, self.narrow, self.classify):
             start(layer)
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from attention_arena.layers import linear
+
 LOGITS_AT_ONCE = 2**24
 """Logits held at a time, 64 MiB in float32: 65,536 positions of bytes, 62 of a 267,735-word vocabulary."""
 
@@ -42,7 +44,7 @@ class VocabularyHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return logits (..., V) of `hidden` (..., D)."""
-        return functional.linear(hidden, self.weight, self.bias)
+        return linear(hidden, self.weight, self.bias)
 
     def predict(self, hidden: Tensor, targets: Tensor, with_correct: bool = False) -> Predicted:
         """Return what the tokens `targets` (N,) cost, given `hidden` (N, D)."""

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from attention_arena.hooks import hookimpl
 from attention_arena.layers import Stack
 from attention_arena.variant import Backbone, Capability, Complexity, LayerCost, ModelShape, Options, Variant
+from attention_arena_variants.linformer import cost as costs
 from attention_arena_variants.linformer.attention import LinformerAttention
-from attention_arena_variants.linformer.cost import count_cost
 from attention_arena_variants.linformer.projections import LEARNED, Sharing, build_projections
 
 Rank = Annotated[int, Field(ge=1)]
@@ -76,11 +76,17 @@ def build(options: LinformerOptions, shape: ModelShape) -> Backbone:
 
 def cost(options: LinformerOptions, shape: ModelShape, length: int) -> LayerCost:
     """Return what one layer costs, the mean over layers of different rank."""
-    costs = []
+    found = []
     for rank in choose_ranks(options, shape):
         (projections,) = build_projections(options.projection, options.sharing, (rank,), shape)
-        costs.append(count_cost(projections, shape, length, options.attention_dropout))
-    return LayerCost(*(sum(values) / len(costs) for values in zip(*costs, strict=True)))
+        found.append(costs.count_cost(projections, shape, length, options.attention_dropout))
+    return LayerCost(*(sum(values) / len(found) for values in zip(*found, strict=True)))
+
+
+def paper_flops(options: LinformerOptions, shape: ModelShape, length: int) -> float:
+    """Return the FLOPs of one layer by the paper's count, the mean over layers of different rank."""
+    ranks = choose_ranks(options, shape)
+    return costs.paper_flops(sum(ranks) / len(ranks), shape, length)
 
 
 LINFORMER = Variant(
@@ -109,6 +115,7 @@ LINFORMER = Variant(
         {"rank": 3, "projection": "convolution", "sharing": "none"},
     ),
     cost=cost,
+    paper_flops=paper_flops,
 )
 
 

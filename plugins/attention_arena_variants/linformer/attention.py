@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attention_arena.layers import AttentionOutput, HeadAttention
+from attention_arena.layers import AttentionOutput, HeadAttention, attend_fused, fused_half, kept_of, linear
 from attention_arena.variant import Context, ModelShape
-from attention_arena_variants.linformer.projections import Projection, lower, zero_padding
+from attention_arena_variants.linformer.projections import Projection, zero_padding
+from attention_arena_variants.linformer.wide import Slots, attend_widely
 
 
 def attend_plainly(
@@ -63,18 +64,23 @@ class LinformerAttention(HeadAttention):
         if not commutes or x.shape[1] <= self.key_projection.n_slots:
             return super().forward(x, context)
         to_query, to_key, to_value = self.project_in.weight.chunk(3)
-        x = zero_padding(lower(x), context.valid)
-        for_key = self.key_projection(x)  # (B, R, D)
-        for_value = for_key if self.value_projection is self.key_projection else self.value_projection(x)
-        query = self._to_heads(functional.linear(x, to_query))
-        key_slots, value_slots = functional.linear(for_key, to_key), functional.linear(for_value, to_value)
+        x = zero_padding(x, context.valid)
+        kept = kept_of(x)
+        for_key = self.key_projection(x, kept=kept)  # (B, R, D)
+        for_value = for_key if self.value_projection is self.key_projection else self.value_projection(x, kept=kept)
+        key_slots, value_slots = linear(for_key, to_key), linear(for_value, to_value)
+        half = fused_half(x, to_query, dropout=self.attention_dropout if self.training else 0.0)
+        if half is not None:
+            slots = Slots(key_slots, value_slots, self.n_heads)
+            return AttentionOutput(attend_widely(x, kept, to_query, slots, self.project_out.weight, half))
+        query = self._to_heads(linear(x, to_query, kept=kept))
         return AttentionOutput(self._merge(self._attend_to_slots(query, key_slots, value_slots)))
 
     def _attend_to_slots(self, query: Tensor, key_slots: Tensor, value_slots: Tensor) -> Tensor:
         """Return heads (B, H, T, E) of queries (B, H, T, E) over slots (B, R, D)."""
         key, value = self._to_heads(key_slots), self._to_heads(value_slots)
         dropout = self.attention_dropout if self.training else 0.0
-        return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return attend_fused(query, key, value, dropout=dropout)
 
     def _to_heads(self, rows: Tensor) -> Tensor:
         B, T, _ = rows.shape

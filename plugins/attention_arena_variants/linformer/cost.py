@@ -57,3 +57,9 @@ def _kept_before_slots(kind: Projection, shape: ModelShape, T: int) -> int:
 def _kept_by_softmax(shape: ModelShape, T: int, R: int, attention_dropout: float) -> int:
     """Return the bytes of the log mass of each query, or with dropout of three matrices of weights."""
     return FLOAT * shape.n_heads * T * (3 * R if attention_dropout else 1)
+
+
+def paper_flops(rank: float, shape: ModelShape, length: int) -> float:
+    """Return the FLOPs of a layer of `rank` slots by the paper's count: n R pairs, E and F, and projections."""
+    n, d = length, shape.d_model
+    return 8.0 * n * d**2 + 8.0 * n * rank * d

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from attention_arena.variant import ModelShape
+from attention_arena_variants.linformer.shortening import shorten
 
 Sharing = Literal["none", "headwise", "key_value", "layerwise"]
 
@@ -35,8 +36,11 @@ class Projection(nn.Module):
     n_slots: int
     commutes: bool
 
-    def forward(self, rows: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the slots (B, R, D) of `rows` (B, T, D); rows outside `valid` (B, T) may hold anything finite."""
+    def forward(self, rows: Tensor, valid: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
+        """Return the slots (B, R, D) of `rows` (B, T, D); rows outside `valid` (B, T) may hold anything finite.
+
+        `kept` is what `layers.kept_of` returned for these very rows, if they are an argument of other products too.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
 
@@ -55,11 +59,15 @@ class LinearProjection(Projection):
         for matrix in self.matrix:
             nn.init.xavier_uniform_(matrix, gain=0.5**0.5)
 
-    def forward(self, rows: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(self, rows: Tensor, valid: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
         """Return E rows, per group of heads."""
+        of_kept = None if kept is None else self._group(kept)
+        slots = shorten(self.matrix[..., : rows.shape[1]], self._group(zero_padding(rows, valid)), of_kept)
+        return slots.transpose(1, 2).flatten(2)
+
+    def _group(self, rows: Tensor) -> Tensor:
         B, T, _ = rows.shape
-        grouped = zero_padding(rows, valid).view(B, T, len(self.matrix), -1).transpose(1, 2)  # (B, G, T, D/G)
-        return shorten(self.matrix[..., :T], grouped).transpose(1, 2).flatten(2)
+        return rows.view(B, T, len(self.matrix), -1).transpose(1, 2)  # (B, G, T, D/G)
 
 
 class PoolingProjection(Projection):
@@ -91,7 +99,7 @@ class MeanProjection(PoolingProjection):
 
     commutes = True
 
-    def forward(self, rows: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(self, rows: Tensor, valid: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
         """Return the means, always over P."""
         return self.fill(self.split(zero_padding(rows, valid)).mean(2))
 
@@ -101,7 +109,7 @@ class MaxProjection(PoolingProjection):
 
     commutes = False
 
-    def forward(self, rows: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(self, rows: Tensor, valid: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
         """Return the maxima."""
         if valid is None:
             return self.fill(self.split(rows, missing=-torch.inf).max(2).values)
@@ -126,7 +134,7 @@ class ConvolutionProjection(PoolingProjection):
         bound = (3 / self.window) ** 0.5
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, rows: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(self, rows: Tensor, valid: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
         """Return the weighted sums."""
         windows = self.split(zero_padding(rows, valid))
         by_head = windows.view(*windows.shape[:3], self.n_heads, -1)  # (B, W, P, H, E)
@@ -167,39 +175,3 @@ def build_projections(
 def zero_padding(rows: Tensor, valid: Tensor | None) -> Tensor:
     """Return `rows` (B, T, D) with zeros outside `valid` (B, T)."""
     return rows if valid is None else rows.masked_fill(~valid.unsqueeze(-1), 0.0)
-
-
-def lower(tensor: Tensor) -> Tensor:
-    """Return `tensor` in the type of autocast where it is on, so that several products keep one copy of it.
-
-    float64 stays, as autocast itself leaves it.
-    """
-    device = tensor.device.type
-    if tensor.dtype == torch.float64 or not torch.is_autocast_enabled(device):
-        return tensor
-    return tensor.to(torch.get_autocast_dtype(device))
-
-
-def shorten(matrix: Tensor, rows: Tensor) -> Tensor:
-    """Return `matrix` (G, R, T) times `rows` (B, G, T, C), (B, G, R, C); under autocast in its type."""
-    return _Shorten.apply(lower(matrix), lower(rows))  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Shorten(torch.autograd.Function):
-    """A product that keeps its two arguments alone.
-
-    Plain autograd would keep a transposed copy of a batch's rows, or hold a gradient of the matrix for each of them.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(matrix, rows)
-        return torch.einsum("grt,bgtc->bgrc", matrix, rows)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        matrix, rows = ctx.saved_tensors
-        needs_matrix, needs_rows = ctx.needs_input_grad
-        grad_matrix = torch.einsum("bgrc,bgtc->grt", grad, rows) if needs_matrix else None
-        grad_rows = torch.einsum("grt,bgrc->bgtc", matrix, grad) if needs_rows else None
-        return grad_matrix, grad_rows

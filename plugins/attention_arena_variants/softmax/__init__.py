@@ -11,7 +11,7 @@ from attention_arena.hooks import hookimpl
 from attention_arena.layers import Stack
 from attention_arena.variant import Backbone, Capability, Complexity, LayerCost, ModelShape, Options, Variant
 from attention_arena_variants.softmax.attention import FusedAttention, NaiveAttention
-from attention_arena_variants.softmax.cost import layer_cost
+from attention_arena_variants.softmax.cost import layer_cost, paper_flops
 
 
 class SoftmaxOptions(Options):
@@ -54,6 +54,7 @@ SOFTMAX = Variant(
     complexity_under=complexity,
     check_options=({}, {"implementation": "naive"}),
     cost=cost,
+    paper_flops=lambda options, shape, length: paper_flops(shape, length),
 )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attention_arena.layers import HeadAttention
+from attention_arena.layers import HeadAttention, attend_fused
 from attention_arena.variant import Context, ModelShape, State
 
 
@@ -66,12 +66,12 @@ class FusedAttention(HeadAttention):
         """Attend over all valid positions."""
         dropout = self.attention_dropout if self.training else 0.0
         if context.valid is None:
-            return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=self.causal)
+            return attend_fused(query, key, value, dropout=dropout, causal=self.causal)
         allowed = context.valid[:, None, None, :]  # (B, 1, 1, T)
         if self.causal:
             T = query.shape[2]
             allowed = allowed & torch.ones(T, T, dtype=torch.bool, device=query.device).tril()  # (B, 1, T, T)
-        heads = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
+        heads = attend_fused(query, key, value, allowed=allowed, dropout=dropout)
         # Kernels differ on a query without any key (zeros or NaN), so it is decided here.
         return heads.masked_fill(~allowed.any(-1, keepdim=True), 0.0)
 

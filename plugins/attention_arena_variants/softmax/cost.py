@@ -30,3 +30,10 @@ def layer_cost(shape: ModelShape, length: int, *, holds_matrix: bool, dropout: b
     else:
         numbers += h * n
     return LayerCost(flops, FLOAT_BYTES * numbers)
+
+
+def paper_flops(shape: ModelShape, length: int) -> float:
+    """Return the FLOPs of a layer by the paper's count: n^2 pairs, causal n (n + 1) / 2, and projections."""
+    n, d = length, shape.d_model
+    pairs = n * (n + 1) / 2 if shape.causal else n**2
+    return 8.0 * n * d**2 + 4.0 * d * pairs

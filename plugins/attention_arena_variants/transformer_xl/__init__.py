@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from attention_arena.hooks import hookimpl
 from attention_arena.layers import Attention
 from attention_arena.variant import Backbone, Capability, Complexity, LayerCost, ModelShape, Options, Variant
+from attention_arena_variants.transformer_xl import cost as costs
 from attention_arena_variants.transformer_xl.attention import MemoryAttention, Recurrence
-from attention_arena_variants.transformer_xl.cost import layer_cost
 from attention_arena_variants.transformer_xl.relative import (
     QueryBiases,
     RelativeTerms,
@@ -83,10 +83,18 @@ def build(options: TransformerXLOptions, shape: ModelShape) -> Backbone:
 
 def cost(options: TransformerXLOptions, shape: ModelShape, length: int) -> LayerCost:
     """Return what one layer costs in training on one input of `length` tokens, without a state from another."""
+    return costs.layer_cost(_windows(options, shape, length), shape, options.encoding, options.attention_dropout)
+
+
+def paper_flops(options: TransformerXLOptions, shape: ModelShape, length: int) -> float:
+    """Return the FLOPs of one layer by the paper's count."""
+    return costs.paper_flops(_windows(options, shape, length), shape, options.encoding)
+
+
+def _windows(options: TransformerXLOptions, shape: ModelShape, length: int) -> Windows:
     segment_length = min(options.segment_length or shape.max_length, shape.max_length)
     span = options.memory if options.same_length else None
-    windows = Windows(segment_length, options.memory, shape.causal, span, n_before=0, n_tokens=length)
-    return layer_cost(windows, shape, options.encoding, options.attention_dropout)
+    return Windows(segment_length, options.memory, shape.causal, span, n_before=0, n_tokens=length)
 
 
 def choose_terms(
@@ -132,6 +140,7 @@ TRANSFORMER_XL = Variant(
     complexity=complexity(TransformerXLOptions()),
     complexity_under=complexity,
     cost=cost,
+    paper_flops=paper_flops,
     # Segments of 7 tokens and more: no gradient passes from one to the next, by design, so the contract suite can
     # compare with numerical gradients (7 tokens) in one segment only.
     check_options=(

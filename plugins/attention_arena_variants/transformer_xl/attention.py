@@ -3,6 +3,7 @@
 Each layer keeps its last inputs, without gradient and before normalisation, and attends from the present segment to
 them and to itself. Every token so reaches further back with each layer, although no gradient leaves the segment: by one
 memory, and where that is no whole number of segments, on to the start of the segment in which it ends.
+`plain.attend_plainly` is the formula and the specification; `blocks.attend_in_blocks` is the same function, fast.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attention_arena.layers import Attention, AttentionOutput, weights_of
+from attention_arena.layers import Attention, AttentionOutput, Linear, kept_of, linear, weights_of
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.transformer_xl.blocks import attend_in_blocks
 from attention_arena_variants.transformer_xl.projection import project_twice
@@ -61,9 +62,9 @@ class MemoryAttention(Attention):
         self.recurrence = recurrence
         self.terms = terms
         self.attention_dropout = attention_dropout
-        self.project_query = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.project_key_value = nn.Linear(shape.d_model, 2 * shape.d_model, bias=False)
-        self.project_out = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.project_query = Linear(shape.d_model, shape.d_model, bias=False)
+        self.project_key_value = Linear(shape.d_model, 2 * shape.d_model, bias=False)
+        self.project_out = Linear(shape.d_model, shape.d_model, bias=False)
         for layer in (self.project_query, self.project_key_value, self.project_out):
             nn.init.normal_(layer.weight, std=INITIAL_DEVIATION)
 
@@ -132,8 +133,11 @@ class MemoryAttention(Attention):
         """Return queries (B, T, H, E), keys and values twice as `_keys` does, what positions add, and the windows."""
         windows = self._windows(recalled.hidden.shape[1] - n_queries, n_queries)
         normed = norm(recalled.hidden)
-        query = self.project_query(normed[:, windows.n_before :]).unflatten(-1, (self.n_heads, -1))  # (B, T, H, E)
-        present, past = self._keys(recalled.hidden, normed, norm, windows.has_past)
+        kept = kept_of(normed)
+        of_query = None if kept is None else kept[:, windows.n_before :]
+        query = linear(normed[:, windows.n_before :], self.project_query.weight, kept=of_query)
+        query = torch.unflatten(query, -1, (self.n_heads, -1))  # (B, T, H, E)
+        present, past = self._keys(recalled.hidden, normed, kept, norm, windows.has_past)
         positions = None
         if self.terms is not None:
             positions = self.terms.positions(windows.longest, windows.furthest + 1, query.dtype, query.device)
@@ -144,18 +148,21 @@ class MemoryAttention(Attention):
         span = self.memory_length if same_length else None
         return Windows(length, self.memory_length, self.causal, span, n_before, n_tokens)
 
-    def _keys(self, hidden: Tensor, normed: Tensor, norm: nn.Module, has_past: bool) -> tuple[Tensor, Tensor]:
+    def _keys(
+        self, hidden: Tensor, normed: Tensor, kept: Tensor | None, norm: nn.Module, has_past: bool
+    ) -> tuple[Tensor, Tensor]:
         """Return keys and values (B, S, 2, H, E) of rows (B, S, D), as seen from their own segment and from later ones.
 
         Seen from a later segment, the rows before `norm` are constants, and its parameters are not.
         """
-        if not has_past or not torch.is_grad_enabled():
-            present = self.project_key_value(normed)
+        weight = self.project_key_value.weight
+        if not has_past or kept is None or not torch.is_grad_enabled():
+            present = linear(normed, weight, kept=kept)
             past = present.detach()
         else:
             learns = any(parameter.requires_grad for parameter in norm.parameters())
             remembered = norm(hidden.detach()) if learns else normed.detach()
-            present, past = project_twice(normed, remembered, self.project_key_value.weight)
+            present, past = project_twice(normed, remembered, kept, weight)
         n_rows = hidden.shape[:2]
         return present.view(*n_rows, 2, self.n_heads, -1), past.view(*n_rows, 2, self.n_heads, -1)
 

@@ -43,7 +43,7 @@ def attend_in_blocks(
 
 
 class _Given(NamedTuple):
-    """What forward is given and backward gets again; `keys` stands for `present` and `past`."""
+    """What forward is given and backward gets again; `keys` stands for `present` and `past`, which hold one content."""
 
     query: Tensor
     keys: Tensor
@@ -52,8 +52,13 @@ class _Given(NamedTuple):
     of_position: Tensor | None
     valid: Tensor | None
 
+    def laid_out(self, dtype: torch.dtype) -> _Given:
+        """Return the same in a type, laid out as tiles are taken."""
+        vectors = None if self.vectors is None else self.vectors.mT.to(dtype).contiguous().mT
+        return self._replace(query=_by_heads(self.query, dtype), keys=_by_heads(self.keys, dtype), vectors=vectors)
+
     def compared(self) -> _Compared:
-        """Return what keys and vectors are compared with: the query, a bias added, scaled; in `work_type`."""
+        """Return what keys and vectors are compared with: the query, a bias added, scaled."""
         scale, work = _scale(self.query), work_type(self.query)
 
         def lift(bias: Tensor | None) -> Tensor:
@@ -74,8 +79,8 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, present: Tensor, past: Tensor, *rest: Any) -> Tensor:
         vectors, of_content, of_position, valid, windows, dropout = rest
-        vectors = None if vectors is None else vectors.mT.contiguous().mT
-        given = _Given(_by_heads(query), _by_heads(present), vectors, of_content, of_position, valid)
+        as_given = _Given(query, present, vectors, of_content, of_position, valid)
+        given = as_given.laid_out(work_type(query))
         compared = given.compared()
         heads = torch.empty(query.shape, dtype=query.dtype, device=query.device)
         drawn = []
@@ -87,7 +92,8 @@ class _Blocks(torch.autograd.Function):
                     weights = _drop(weights, drawn[-1], dropout)
                 value = tile.keys(given.keys[:, :, 1]).flatten(0, 2).to(compared.content.dtype)
                 tile.put(heads, torch.bmm(weights.to(value.dtype), value))
-        ctx.save_for_backward(*given, *drawn)
+        # What is of another type than what was given would only be another copy.
+        ctx.save_for_backward(*(given if given.query.dtype == query.dtype else as_given), *drawn)
         ctx.windows, ctx.dropout = windows, dropout
         return heads
 
@@ -96,13 +102,16 @@ class _Blocks(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         n_given = len(_Given._fields)
-        given, drawn = _Given(*saved[:n_given]), iter(saved[n_given:])
-        compared, grad = given.compared(), _by_heads(grad.to(given.query.dtype))
+        as_given, drawn = _Given(*saved[:n_given]), iter(saved[n_given:])
+        # Not in the type of the products: beside the gradients that would be more memory than float32 takes.
+        given = as_given.laid_out(as_given.query.dtype)
+        compared, grad = given.compared(), _by_heads(grad, given.query.dtype)
         totals = _Totals.of(given, compared, ctx.needs_input_grad[2])
         with without_autocast(grad):
             for tile in tiles(ctx.windows, given.query):
                 _add_gradients(given, grad, tile, totals, next(drawn, None), ctx.dropout)
-        return (*totals.gradients(given), None, None, None)
+        del given, grad  # Gradients take memory in their turn.
+        return (*totals.gradients(as_given), None, None, None)
 
 
 class _Totals(NamedTuple):
@@ -170,9 +179,10 @@ def _add_gradients(
     tile.put(compared.position, torch.bmm(by_distance, tile.distances(given.vectors).to(work).mT))
 
 
-def _by_heads(x: Tensor) -> Tensor:
-    """Return `x` (B, T, ..., H, E) as it is, but laid out head by head: a tile's rows are then neighbours in memory."""
-    return x.movedim(1, -2).contiguous().movedim(-2, 1)
+def _by_heads(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `x` (B, T, ..., H, E) in a type, laid out head by head: a tile's rows are then neighbours in memory."""
+    moved = x.movedim(1, -2)
+    return moved.to(dtype, memory_format=torch.contiguous_format).contiguous().movedim(-2, 1)
 
 
 def _precise(x: Tensor) -> torch.dtype:

@@ -27,3 +27,18 @@ def layer_cost(windows: Windows, shape: ModelShape, encoding: str, attention_dro
     kept = (6 if encoding == "abs" else 5) * n + n_distances + n_projected
     drawn = shape.n_heads * pairs if attention_dropout else 0
     return LayerCost(flops=2.0 * multiplied, saved_bytes=4.0 * kept * D + drawn)
+
+
+def paper_flops(windows: Windows, shape: ModelShape, encoding: str) -> float:
+    """Return the FLOPs of a layer by the paper's count: each query sees the memory and the segment up to itself.
+
+    Three products for each pair, two with abs; projections, and with rel_xl those of the distances. What a memory is
+    projected to again in each segment is left out, because it need not be.
+    """
+    n, D = windows.n_tokens, shape.d_model
+    segment = min(windows.segment_length, n)
+    memory = min(windows.memory, n - segment)
+    keys = memory + ((segment + 1) / 2 if windows.causal else segment)
+    keys = min(keys, windows.span) if windows.span is not None else keys
+    distances = memory + segment if encoding == "rel_xl" else 0
+    return 8.0 * n * D**2 + 2.0 * distances * D**2 + (4.0 if encoding == "abs" else 6.0) * n * keys * D

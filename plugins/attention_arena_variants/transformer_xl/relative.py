@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attention_arena.layers import sinusoids
+from attention_arena.layers import Linear, sinusoids
 from attention_arena.variant import ModelShape
 
 INITIAL_DEVIATION = 0.02
@@ -129,7 +129,7 @@ class XLTerms(RelativeTerms):
         self.biases = biases
         self.table = table
         self.dropout = shape.dropout
-        self.project = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.project = Linear(shape.d_model, shape.d_model, bias=False)
         nn.init.normal_(self.project.weight, std=INITIAL_DEVIATION)
 
     def vectors(self, distances: Tensor, reach: int, dtype: torch.dtype) -> Tensor:

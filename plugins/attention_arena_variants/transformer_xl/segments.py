@@ -40,7 +40,7 @@ class SegmentStack(Stack):
         return super().forward(x, settle(context))
 
     def step(self, x: Tensor, context: Context = Context()) -> BackboneOutput:  # noqa: B008 - an immutable tuple
-        """Encode the next token `x` (B, 1, D) of a segment."""
+        """Encode the next token `x` (B, 1, D) of a segment; a text has as many as it likes, beyond `max_length` too."""
         require_input(x, context, self.shape, self, max_length=1)
         context = settle(context)
         if self.positions is not None:

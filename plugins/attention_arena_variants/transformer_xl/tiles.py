@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena.layers import processor_of
+from attention_arena.layers import processor_of, slow_half
 from attention_arena_variants.transformer_xl.windows import Block, Windows
 
 
@@ -41,8 +41,7 @@ def work_type(x: Tensor) -> torch.dtype:
 
     Processors without matrix units multiply half precision more slowly than float32; a tile's share is then converted.
     """
-    has_matrix_units = processor_of(x) != "cpu" or torch.cpu._is_amx_tile_supported()
-    return x.dtype if has_matrix_units else torch.promote_types(x.dtype, torch.float32)
+    return x.dtype if slow_half(x) is None else torch.float32
 
 
 @dataclass(frozen=True)

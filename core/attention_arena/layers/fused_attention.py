@@ -1,0 +1,116 @@
+"""PyTorch's fused attention, as fast in half precision as in float32, on any processor."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attention_arena.layers.autograd import first_order, without_autocast
+from attention_arena.layers.half_precision import lower, slow_half
+from attention_arena.layers.kernels import FUSED
+from attention_arena.layers.scratch import Scratch
+
+NUMBERS_AT_ONCE = 2**18
+"""Numbers of query, key or value that are widened at a time: 1 MiB in float32, near enough to a core's cache."""
+
+
+def attend_fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    allowed: Tensor | None = None,
+    dropout: float = 0.0,
+    causal: bool = False,
+) -> Tensor:
+    """Return heads (B, H, T, E) of query (B, H, T, E), key and value (B, H, S, E): `scaled_dot_product_attention`.
+
+    `allowed` is bool, broadcastable to (B, H, T, S); None means all pairs. In half precision, by type or by autocast,
+    on a processor without fast products of it, operands are rounded to it, attention is computed in float32 and rounded
+    once; backward keeps half precision and does the same, but has no second derivative. Elsewhere, and with `dropout`,
+    which PyTorch's kernel for CPUs lacks, it is PyTorch's own function.
+    """
+    if fused_half(query, key, value, dropout=dropout) is None:
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=allowed, dropout_p=dropout, is_causal=causal
+        )
+    return _Fused.apply(lower(query), lower(key), lower(value), allowed, causal)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def fused_half(*tensors: Tensor, dropout: float) -> torch.dtype | None:
+    """Return the half precision of attention that PyTorch's kernel for CPUs is to compute in float32, or None."""
+    chosen = not dropout and FUSED.serves(tensors[0]) and torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]
+    return slow_half(*tensors) if chosen and not torch.compiler.is_compiling() else None
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, causal: bool) -> Tensor:
+        attend, scratch = getattr(torch.ops.aten, FUSED.name), Scratch(torch.float32, query.device)
+        out, mass = _like_heads(query), query.new_empty(query.shape[:3], dtype=torch.float32)
+        added = _added(allowed)
+        with without_autocast(query):
+            for some in _groups(query, key):
+                heads = _widened(scratch, some, query=query, key=key, value=value)
+                found, log_mass = attend(*heads, 0.0, causal, attn_mask=_part(added, some))
+                out[some].copy_(found)
+                mass[some].copy_(log_mass)
+        ctx.save_for_backward(query, key, value, allowed, out, mass)
+        ctx.causal = causal
+        return out
+
+    @staticmethod
+    @first_order
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, allowed, out, mass = ctx.saved_tensors
+        attend, scratch = getattr(torch.ops.aten, FUSED.name + "_backward"), Scratch(torch.float32, query.device)
+        gradients = [_like_heads(x) for x in (query, key, value)]
+        added = _added(allowed)
+        with without_autocast(query):
+            for some in _groups(query, key):
+                heads = _widened(scratch, some, grad=grad, query=query, key=key, value=value, out=out)
+                found = attend(*heads, mass[some], 0.0, ctx.causal, attn_mask=_part(added, some))
+                for into, gradient in zip(gradients, found, strict=True):
+                    into[some].copy_(gradient)
+        return (*gradients, None, None)
+
+
+def _groups(query: Tensor, key: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Yield rows of the batch and heads that are computed at a time: at least a head for each thread."""
+    B, H, T, E = query.shape
+    n = max(torch.get_num_threads(), NUMBERS_AT_ONCE // (max(T, key.shape[2]) * E))
+    h = min(n, H)
+    b = max(1, n // h)
+    for row, head in itertools.product(range(0, B, b), range(0, H, h)):
+        yield slice(row, row + b), slice(head, head + h)
+
+
+def _widened(scratch: Scratch, some: tuple[slice, slice], **heads: Tensor) -> list[Tensor]:
+    """Return some rows and heads of each tensor (B, H, T, E) in float32, head by head."""
+    return [scratch(name, *x[some].shape).copy_(x[some]) for name, x in heads.items()]
+
+
+def _like_heads(x: Tensor) -> Tensor:
+    """Return a tensor (B, H, T, E) like `x`, laid out token by token, as projections are."""
+    B, H, T, E = x.shape
+    return torch.empty(B, T, H, E, dtype=x.dtype, device=x.device).transpose(1, 2)
+
+
+def _added(allowed: Tensor | None) -> Tensor | None:
+    """Return what to add to scores."""
+    if allowed is None:
+        return None
+    return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, -torch.inf)
+
+
+def _part(x: Tensor | None, some: tuple[slice, slice]) -> Tensor | None:
+    """Return what some rows and heads have of `x` (B or 1, H or 1, T, S)."""
+    if x is None:
+        return None
+    rows, heads = some
+    return x[rows if len(x) > 1 else slice(None), heads if x.shape[1] > 1 else slice(None)]

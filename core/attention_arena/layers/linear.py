@@ -1,0 +1,153 @@
+"""Linear layers that are as fast in half precision as in float32, on any processor.
+
+Letters beside the usual ones: N rows, all positions of a batch; D numbers in, F numbers out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attention_arena.layers.autograd import without_autocast
+from attention_arena.layers.half_precision import sections, slow_half
+from attention_arena.layers.scratch import Scratch
+
+
+class Linear(nn.Linear):
+    """PyTorch's linear layer, through `linear`."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
+        """Map `input` (..., D) to (..., F)."""
+        return linear(input, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
+    """Return `x` (..., D) times the transpose of `weight` (F, D), plus `bias` (F,): `functional.linear`.
+
+    In half precision, by type or by autocast, on a processor without fast products of it: operands are multiplied and
+    summed in float32 as they are, and the result is rounded once. Backward keeps `x` in half precision and does the
+    same; gradients of float32 tensors are not rounded. Elsewhere it is PyTorch's own function. `kept` is `kept_of(x)`,
+    where several products share it.
+    """
+    half = slow_half(x, weight) if bias is None else slow_half(x, weight, bias)
+    if half is None or x.dim() == 0:
+        return functional.linear(x if kept is None else kept, weight, bias)
+    if x.dim() == 2:
+        return _multiply(x, kept, weight, bias, half, False)
+    rows, kept_rows = x.reshape(-1, x.shape[-1]), None if kept is None else kept.reshape(-1, x.shape[-1])
+    return _multiply(rows, kept_rows, weight, bias, half, False).view(*x.shape[:-1], -1)
+
+
+def linear_by_channel(x: Tensor, weight: Tensor) -> Tensor:
+    """Return `linear(x, weight)` of `x` (N, D) and `weight` (F, D) laid out channel by channel, (F, N)."""
+    half = slow_half(x, weight)
+    return functional.linear(weight, x) if half is None else _multiply(x, None, weight, None, half, True).t()
+
+
+def _multiply(
+    x: Tensor, kept: Tensor | None, weight: Tensor, bias: Tensor | None, half: torch.dtype, by_channel: bool
+) -> Tensor:
+    """Return the product (N, F), rounded to `half`; in memory (F, N) if `by_channel`."""
+    with without_autocast(x):
+        if torch.compiler.is_compiling():
+            return functional.linear(*_wide(x, weight, bias)).to(half)
+        if not torch.is_grad_enabled():
+            return _forward(x, weight, bias, half, by_channel)
+        if kept is None and weight.requires_grad:
+            kept = x.to(half)
+        return _Linear.apply(x, kept, weight, bias, half, by_channel)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Linear(torch.autograd.Function):
+    """What backward keeps of `x` is an argument, so that a gradient of a gradient reaches `x` through it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        kept: Tensor | None,
+        weight: Tensor,
+        bias: Tensor | None,
+        half: torch.dtype,
+        by_channel: bool,
+    ) -> Tensor:
+        ctx.save_for_backward(kept, weight)
+        ctx.types = x.dtype, None if bias is None else bias.dtype
+        return _forward(x, weight, bias, half, by_channel)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        find = _gradients_plainly if torch.is_grad_enabled() else _gradients
+        with without_autocast(grad):
+            of_x, of_weight, of_bias = find(ctx, grad, *ctx.saved_tensors)
+        return of_x, None, of_weight, of_bias, None, None
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, half: torch.dtype, by_channel: bool) -> Tensor:
+    """Return the product; rows go in sections, so that float32 copies are small."""
+    N, F, scratch = len(x), len(weight), Scratch(torch.float32, x.device)
+    out = x.new_empty(F, N, dtype=half).t() if by_channel else x.new_empty(N, F, dtype=half)
+    wide_weight, wide_bias = _wide(weight, bias)
+    for some in sections(N, F):
+        into = out[some]
+        wide, product = _widened(scratch, "x", x[some]), _laid_out_like(into, scratch, "out")
+        if bias is None:
+            torch.mm(wide, wide_weight.t(), out=product)
+        else:
+            torch.addmm(wide_bias, wide, wide_weight.t(), out=product)
+        into.copy_(product)
+    return out
+
+
+def _gradients(ctx: Any, grad: Tensor, kept: Tensor | None, weight: Tensor) -> tuple[Tensor | None, ...]:
+    """Return the gradients of input, weight and bias, given that of the result (N, F)."""
+    needs_x, _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+    scratch, (x_type, bias_type) = Scratch(torch.float32, grad.device), ctx.types
+    of_x = grad.new_empty(len(grad), weight.shape[1], dtype=x_type) if needs_x else None
+    of_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
+    of_bias = grad.new_zeros(len(weight), dtype=torch.float32) if needs_bias else None
+    wide_weight = weight.to(torch.float32)
+    for some in sections(*grad.shape):
+        wide = _widened(scratch, "grad", grad[some])
+        if of_x is not None and x_type == torch.float32:
+            torch.mm(wide, wide_weight, out=of_x[some])
+        elif of_x is not None:
+            of_x[some].copy_(torch.mm(wide, wide_weight, out=scratch("of_x", *of_x[some].shape)))
+        if of_weight is not None and kept is not None:
+            # Not in place by name, because the counter of FLOPs does not know that operator.
+            torch.addmm(of_weight, wide.t(), _widened(scratch, "x", kept[some]), out=of_weight)
+        if of_bias is not None:
+            of_bias.add_(wide.sum(0))
+    return of_x, _typed(of_weight, weight.dtype), _typed(of_bias, bias_type)
+
+
+def _gradients_plainly(ctx: Any, grad: Tensor, kept: Tensor | None, weight: Tensor) -> tuple[Tensor | None, ...]:
+    """Return the same, in operations that autograd may differentiate."""
+    needs_x, _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+    wide, wide_kept, wide_weight = _wide(grad, kept, weight)
+    return (
+        _typed(wide @ wide_weight, ctx.types[0]) if needs_x else None,
+        _typed(wide.t() @ wide_kept, weight.dtype) if needs_weight else None,
+        _typed(wide.sum(0), ctx.types[1]) if needs_bias else None,
+    )
+
+
+def _laid_out_like(x: Tensor, scratch: Scratch, name: str) -> Tensor:
+    """Return scratch memory of the shape of a matrix, by columns if that is by columns."""
+    return scratch(name, *x.shape) if x.stride(1) == 1 else scratch(name, *x.t().shape).t()
+
+
+def _widened(scratch: Scratch, name: str, x: Tensor) -> Tensor:
+    """Return a matrix in float32, in scratch memory if it is not."""
+    return x if x.dtype == torch.float32 else _laid_out_like(x, scratch, name).copy_(x)
+
+
+def _wide(*tensors: Tensor | None) -> list[Any]:
+    return [_typed(x, torch.float32) for x in tensors]
+
+
+def _typed(x: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if x is None else x.to(dtype)
