@@ -16,6 +16,7 @@ from attention_arena.layers import (
     Part,
     Residues,
     Windows,
+    add_where,
     attend_projected,
     attend_union,
     kernels,
@@ -152,6 +153,23 @@ def test_a_part_may_be_about_some_sequences(kernel: str) -> None:
     of_expected, of_found = (torch.autograd.grad(x, inputs, weights) for x in (expected, found))
     for gradient, reference in zip(of_found, of_expected, strict=True):
         torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_mask_may_be_what_is_added_to_scores(kernel: str, name: str) -> None:
+    parts, _ = CASES[name]
+    ready = [
+        part if part.allowed is None else part._replace(allowed=add_where(~part.allowed, torch.float64))
+        for part in parts
+    ]
+    for found, expected in zip(*(heads_and_gradients(chosen) for chosen in (ready, parts)), strict=True):
+        assert torch.equal(found, expected)
+
+
+def heads_and_gradients(parts: list[Part]) -> tuple[Tensor, ...]:
+    inputs = heads(torch.float64)
+    found = attend_union(*inputs, parts)
+    return found, *torch.autograd.grad(found.sin().sum(), inputs)
 
 
 def test_gradients_agree_with_differences(kernel: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.softmax.attention import NaiveAttention
 from attention_arena_variants.sparse import SPARSE, SparseOptions, fixed, register_variants, strided
 from attention_arena_variants.sparse.attention import SparseAttention, attend_masked
+from attention_arena_variants.sparse.parts import lay_out_alike
 
 DIRECTIONS = pytest.mark.parametrize("causal", [False, True])
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -62,13 +64,16 @@ def attend_plainly(attention: SparseAttention, parts: list[Tensor], valid: Tenso
 
 
 @pytest.fixture
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let short sequences fall into several spans, blocks and groups."""
-    monkeypatch.setattr("attention_arena_variants.sparse.attention.SPAN", 24)
+    lay_out_alike.cache_clear()
+    monkeypatch.setattr("attention_arena_variants.sparse.parts.AT_ONCE", 24 * 32)
     monkeypatch.setattr(strided, "SMALLEST_BLOCK", 2)
     monkeypatch.setattr(strided, "HALVED_BLOCK", 2)
     monkeypatch.setattr(strided, "ROWS_AT_ONCE", 3)
     monkeypatch.setattr(fixed, "GROUP", 12)
+    yield
+    lay_out_alike.cache_clear()
 
 
 @ALL_SETTINGS

@@ -53,6 +53,12 @@ def test_data_positions_are_the_coordinates_with_the_last_fastest() -> None:
     torch.testing.assert_close(added(positions, 24)[17], rows[1] + columns[1] + channels[2])
 
 
+def test_positions_end_with_their_grid() -> None:
+    """Beyond it they would begin anew, and two tokens have one position."""
+    with pytest.raises(ValueError, match="summed positions reach 7 tokens, got 8; build the model for longer"):
+        added(SummedPositions((2, 3), 4, n_before=1), 3, offset=5)
+
+
 def test_a_cls_token_before_the_data_has_no_position() -> None:
     fields = {"max_length": 25, "pooling": "cls", "causal": False}
     positions = backbone(positions="data", data_sizes=(4, 6), fields=fields).positions

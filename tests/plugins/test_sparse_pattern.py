@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from attention_arena.variant import ModelShape
 from attention_arena_variants.sparse import SparseOptions, choose_patterns, fixed, strided
-from attention_arena_variants.sparse.attention import lay_out
 from attention_arena_variants.sparse.fixed import Fixed
 from attention_arena_variants.sparse.layouts import Cells
+from attention_arena_variants.sparse.parts import lay_out, lay_out_alike
 from attention_arena_variants.sparse.pattern import Pattern
 from attention_arena_variants.sparse.strided import Strided
 
@@ -117,15 +117,17 @@ def test_s3_only_the_last_summaries_reach_all() -> None:
 def count_pairs(pattern: Pattern, T: int, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return how often the parts of a pattern hold each pair (B, T, T), and how often they should."""
     B = 1 if valid is None else len(valid)
-    narrowed = pattern.narrowed(T)
-    n = narrowed.padded(T)
+    parts, n = lay_out(pattern, torch.zeros(B, T, 1, 1), valid)
     places = torch.arange(B * n).view(B, n, 1, 1)
     counts = torch.zeros(B * n, B * n, dtype=torch.long)
-    for part in lay_out(narrowed, B, T, valid, torch.device("cpu")):
+    for part in parts:
         chosen = places if part.sequences is None else places[part.sequences]
         queries, keys = (layout.take(chosen)[..., 0, 0] for layout in (part.queries, part.keys))
         N, P, Q = *queries.shape, keys.shape[1]
-        allowed = torch.ones(N, P, Q) if part.allowed is None else part.allowed[:, 0].expand(N, P, Q)
+        allowed = torch.ones(1) if part.allowed is None else part.allowed
+        if part.allowed is not None and allowed.dtype != torch.bool:  # what is added to scores
+            allowed = allowed == 0
+        allowed = allowed.expand(N, 1, P, Q)
         pairs = (queries[:, :, None] * B * n + keys[:, None]).flatten()
         counts.view(-1).index_add_(0, pairs, allowed.long().flatten())
     by_row = torch.stack([counts[b * n : b * n + T, b * n : (b + 1) * n] for b in range(B)])
@@ -145,14 +147,17 @@ def require_each_pair_once(pattern: Pattern) -> None:
 
 
 @pytest.fixture
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let short sequences fall into several spans, blocks and groups."""
-    monkeypatch.setattr("attention_arena_variants.sparse.attention.SPAN", 12)
+    lay_out_alike.cache_clear()
+    monkeypatch.setattr("attention_arena_variants.sparse.parts.AT_ONCE", 12)
     monkeypatch.setattr(strided, "SMALLEST_BLOCK", 2)
     monkeypatch.setattr(strided, "HALVED_BLOCK", 2)
     monkeypatch.setattr(strided, "LARGEST_BLOCK", 8)
     monkeypatch.setattr(strided, "ROWS_AT_ONCE", 3)
     monkeypatch.setattr(fixed, "GROUP", 8)
+    yield
+    lay_out_alike.cache_clear()
 
 
 @DIRECTIONS
@@ -199,7 +204,7 @@ def test_masks_stay_small_at_length(causal: bool, sets: tuple[bool, bool]) -> No
     patterns = (a_strided(64, 64, causal=causal, sets=sets), a_fixed(128, 32, causal=causal, sets=sets))
     for pattern in patterns:
         for T in (4096, 16384):
-            parts = lay_out(pattern, 1, T, None, torch.device("meta"))
+            parts, _ = lay_out(pattern, torch.empty(1, T, 1, 1, device="meta"), None)
             masks = [part.allowed for part in parts if part.allowed is not None]
             assert sum(mask.numel() for mask in masks) <= 96 * T
 

@@ -120,7 +120,7 @@ Kernel = FusedKernel | PlainKernel
 
 
 def _precise(*tensors: Tensor) -> list[Tensor]:
-    return [x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors]
+    return [x if x.dtype.itemsize >= 4 else x.float() for x in tensors]
 
 
 def _scores(rows: Rows) -> Tensor:

@@ -40,11 +40,13 @@ class Tiling:
 
     def put(self, total: Tensor, part: Tensor) -> None:
         """Write layout rows (N, P, H, C)."""
-        self.tiles(total).copy_(torch.unflatten(part, 0, (len(total), -1)))
+        tiles = self.tiles(total)
+        tiles.copy_(part.view(tiles.shape))
 
     def give(self, total: Tensor, part: Tensor) -> None:
         """Add layout rows (N, P, H, C)."""
-        self.tiles(total).add_(torch.unflatten(part, 0, (len(total), -1)))
+        tiles = self.tiles(total)
+        tiles.add_(part.view(tiles.shape))
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Blocks(Tiling):
 
     def tiles(self, x: Tensor) -> Tensor:
         """Return blocks (B, blocks, size, H, C)."""
-        return torch.unflatten(x[:, self.start : self.stop], 1, (-1, self.size))
+        B, _, H, C = x.shape
+        return x[:, self.start : self.stop].view(B, -1, self.size, H, C)
 
 
 @dataclass(frozen=True)
@@ -114,24 +117,17 @@ class Residues(Tiling):
 
     def tiles(self, x: Tensor) -> Tensor:
         """Return residue classes (B, stride, T / stride, H, C)."""
-        return torch.unflatten(x, 1, (-1, self.stride)).transpose(1, 2)
+        B, _, H, C = x.shape
+        return x.view(B, -1, self.stride, H, C).transpose(1, 2)
 
 
 @dataclass(frozen=True)
-class Everything:
+class Everything(Tiling):
     """All positions: N = B."""
 
-    def take(self, x: Tensor) -> Tensor:
-        """Return `x`."""
-        return x
-
-    def put(self, total: Tensor, part: Tensor) -> None:
-        """Write all positions."""
-        total.copy_(part)
-
-    def give(self, total: Tensor, part: Tensor) -> None:
-        """Add all positions."""
-        total.add_(part)
+    def tiles(self, x: Tensor) -> Tensor:
+        """Return `x` as (B, 1, T, H, C)."""
+        return x.unsqueeze(1)
 
 
 @dataclass(frozen=True)

@@ -18,21 +18,22 @@ from torch import Tensor
 
 from attention_arena.layers.autograd import first_order, untracked
 from attention_arena.layers.kernels import FUSED, Found, Kernel, PlainKernel, Rows
-from attention_arena.layers.layouts import Layout
+from attention_arena.layers.layouts import Layout, Tiling
 from attention_arena.layers.masks import add_where, hidden_score
 
 
 class Part(NamedTuple):
     """A set of keys: row by row, the queries of one layout attend to the keys of another.
 
-    - `allowed`, bool, broadcastable to (N, H, P, Q): which pairs count; None means all.
+    - `allowed`, broadcastable to (N, H, P, Q): which pairs count, bool, or what `add_where` makes of those that do not,
+      in the type of scores, where one mask serves many calls; None means all.
     - `tiles`: what is found is put in place, not added to what is there, which saves passes through memory. If any
       part tiles, then those that do name each token once as a query, put each once as a key, and come before the other
       parts that name it.
     - `sequences`: those of the batch that the part is about, and of which its layouts and its N speak; None means all.
     """
 
-    queries: Layout
+    queries: Tiling
     keys: Layout
     allowed: Tensor | None = None
     tiles: bool = False
@@ -73,7 +74,7 @@ class _Union(torch.autograd.Function):
         work = torch.promote_types(of_query.dtype, torch.float32)
         out = _start(parts, of_query.shape, work, of_query.device)
         log_mass = out.new_full((*out.shape[:3], 1), hidden_score(work))  # (B, T, H, 1)
-        masks = [None if part.allowed is None else add_where(~part.allowed, work) for part in parts]
+        masks = [_added(part.allowed, work) for part in parts]
         with untracked():
             kept = _attend_parts(out, log_mass, parts, kernel, (of_query, of_key, of_value), masks, scale)
         empty = log_mass < hidden_score(work) / 2
@@ -110,6 +111,10 @@ def _attend_parts(
     """Write heads (B, T, H, E) and log mass (B, T, H, 1); return which weights of each part dropout kept."""
     drawn = []
     for part, mask in zip(parts, masks, strict=True):
+        if not isinstance(part.queries, Tiling):
+            raise TypeError(
+                f"{part.queries} are keys of a part, never its queries: those are a Tiling, each named once"
+            )
         of_query, of_key, of_value, of_out, of_mass = _chosen(part, *heads, out, log_mass)
         (q,), (k, v) = _heads_first(part.queries, of_query), _heads_first(part.keys, of_key, of_value)
         kept = kernel.draw_kept(q, k)
@@ -146,6 +151,14 @@ def _find_gradients(
             enter(total, gradient.transpose(1, 2))
 
 
+def _added(allowed: Tensor | None, work: torch.dtype) -> Tensor | None:
+    """Return what is added to scores, of four dimensions; `allowed` may be that already."""
+    if allowed is None:
+        return None
+    added = add_where(~allowed, work) if allowed.dtype == torch.bool else allowed
+    return added[(None,) * (4 - added.dim())]
+
+
 def _chosen(part: Part, *tensors: Tensor) -> Sequence[Tensor]:
     """Return what `tensors` (B, ...) have of the part's sequences, as views."""
     return tensors if part.sequences is None else [x[part.sequences] for x in tensors]
@@ -166,9 +179,10 @@ def _heads_first(layout: Layout, *tensors: Tensor) -> list[Tensor]:
     return [layout.take(x).transpose(1, 2) for x in tensors]  # (N, H, P, C) each
 
 
-def _merge(out: Tensor, log_mass: Tensor, layout: Layout, found: Tensor, mass: Tensor) -> None:
-    """Weigh a part's heads (N, P, H, E), in their memory, and their log mass (N, P, H, 1) into the totals."""
-    before, total = layout.take(log_mass), layout.take(out)
-    after = torch.logaddexp(before, mass.to(before.dtype))
-    layout.put(out, found.to(total.dtype).lerp_(total, before.sub(after).exp_()))
-    layout.put(log_mass, after)
+def _merge(out: Tensor, log_mass: Tensor, layout: Tiling, found: Tensor, mass: Tensor) -> None:
+    """Weigh a part's heads (N, P, H, E) and their log mass (N, P, H, 1) into the totals."""
+    total, before = layout.tiles(out), layout.tiles(log_mass)
+    found, mass = found.to(total.dtype).view(total.shape), mass.view(before.shape)
+    after = torch.logaddexp(before, mass)
+    total.lerp_(found, mass.sub(after).exp_())
+    before.copy_(after)

@@ -11,8 +11,8 @@ from torch import nn
 
 from attention_arena.hooks import hookimpl
 from attention_arena.variant import Backbone, Capability, Complexity, LayerCost, ModelShape, Options, Variant
+from attention_arena_variants.sparse import cost as costs
 from attention_arena_variants.sparse.attention import SparseAttention
-from attention_arena_variants.sparse.cost import layer_cost
 from attention_arena_variants.sparse.fixed import Fixed
 from attention_arena_variants.sparse.initialisation import initialise_ends, initialise_stack
 from attention_arena_variants.sparse.pattern import Pattern
@@ -172,10 +172,16 @@ def choose_summaries(options: SparseOptions, stride: int, n_readers: int) -> lis
 def cost(options: SparseOptions, shape: ModelShape, length: int) -> LayerCost:
     """Return what one layer's attention costs by formula, the mean over the layers."""
     d_query = max(1, round(options.d_qk * shape.d_head))
-    costs = [
-        layer_cost(choose_patterns(options, shape, layer), shape, d_query, length) for layer in range(shape.n_layers)
-    ]
-    return LayerCost(*(sum(values) / len(costs) for values in zip(*costs, strict=True)))
+    layers = [choose_patterns(options, shape, layer) for layer in range(shape.n_layers)]
+    found = [costs.layer_cost(patterns, shape, d_query, length) for patterns in layers]
+    return LayerCost(*(sum(values) / len(found) for values in zip(*found, strict=True)))
+
+
+def paper_flops(options: SparseOptions, shape: ModelShape, length: int) -> float:
+    """Return the FLOPs of one layer by the paper's count, the mean over the layers."""
+    d_query = max(1, round(options.d_qk * shape.d_head))
+    layers = [choose_patterns(options, shape, layer) for layer in range(shape.n_layers)]
+    return sum(costs.paper_flops(patterns, shape, d_query, length) for patterns in layers) / len(layers)
 
 
 def initialise(options: SparseOptions, model: nn.Module) -> None:
@@ -210,6 +216,7 @@ SPARSE = Variant(
     ),
     adapt_shape=adapt_shape,
     cost=cost,
+    paper_flops=paper_flops,
     initialise=initialise,
 )
 

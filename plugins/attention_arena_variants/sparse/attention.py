@@ -17,17 +17,14 @@ from torch.nn import functional
 from attention_arena.layers import (
     AttentionOutput,
     HeadAttention,
-    Part,
+    Linear,
     attend_projected,
     attend_union,
-    processor_of,
     rotate,
 )
 from attention_arena.variant import Context, ModelShape, State
-from attention_arena_variants.sparse.pattern import Frame, Pattern
-
-SPAN = 1024
-"""Tokens of a batch whose queries one part holds on a CPU, where larger temporaries cost more than they save."""
+from attention_arena_variants.sparse.parts import lay_out
+from attention_arena_variants.sparse.pattern import Pattern
 
 
 def attend_masked(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
@@ -45,46 +42,21 @@ def attend_masked(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) ->
 
 def attend_pattern(pattern: Pattern, query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None) -> Tensor:
     """Return what `attend_masked` does over the pairs of `pattern` with keys in `valid` (B, T), without the matrix."""
-    B, _, T, E = value.shape
+    T, E = value.shape[2:]
     scale = query.shape[-1] ** -0.5
-    pattern = pattern.narrowed(T)
-    parts = lay_out(pattern, B, T, valid, value.device)
-    query, key, value = (pad_to(part, pattern.padded(T), E) for part in (query, key, value))
-    return attend_union(query, key, value, parts, scale=scale)[:, :, :T]
+    parts, length = lay_out(pattern, value.transpose(1, 2), valid)
+    query, key, value = (pad_to(part, length, E) for part in (query, key, value))
+    heads = attend_union(query, key, value, parts, scale=scale)
+    return heads if length == T else heads[:, :, :T]
 
 
 def attend_pattern_of(pattern: Pattern, projected: Tensor, valid: Tensor | None) -> Tensor:
     """Return heads (B, T, H, E) of query, key and value in one tensor (B, T, 3, H, E), as `attend_pattern` does."""
-    B, T = projected.shape[:2]
-    pattern = pattern.narrowed(T)
-    parts = lay_out(pattern, B, T, valid, projected.device)
-    if pattern.padded(T) > T:
-        projected = functional.pad(projected, (0, 0) * 3 + (0, pattern.padded(T) - T))
-    return attend_projected(projected, parts)[:, :T]
-
-
-def lay_out(pattern: Pattern, n_sequences: int, length: int, valid: Tensor | None, device: torch.device) -> list[Part]:
-    """Return the parts of `n_sequences` sequences of `length` tokens, padded as `pattern` needs it.
-
-    On a CPU some sequences at a time, whose blocks are views and whose temporaries stay in the cache.
-    """
-    missing = pattern.padded(length) - length
-    # Causal queries come before what is padded.
-    if missing and (valid is not None or not pattern.causal):
-        valid = torch.ones(n_sequences, length, dtype=torch.bool, device=device) if valid is None else valid
-        valid = functional.pad(valid, (0, missing))
-    length += missing
-    at_once = max(1, SPAN // length) if processor_of(device) == "cpu" else n_sequences
-    span = SPAN // at_once if processor_of(device) == "cpu" else length
-    if n_sequences <= at_once:
-        return pattern.parts(Frame(length, span, valid, device))
-    alike = pattern.parts(Frame(length, span, None, device)) if valid is None else []
-    parts = []
-    for start in range(0, n_sequences, at_once):
-        chosen = slice(start, start + at_once)
-        own = alike if valid is None else pattern.parts(Frame(length, span, valid[chosen], device))
-        parts += [part._replace(sequences=chosen) for part in own]
-    return parts
+    T = projected.shape[1]
+    parts, length = lay_out(pattern, projected[:, :, 0], valid)
+    if length == T:
+        return attend_projected(projected, parts)
+    return attend_projected(functional.pad(projected, (0, 0) * 3 + (0, length - T)), parts)[:, :T]
 
 
 def pad_to(heads: Tensor, length: int, width: int) -> Tensor:
@@ -139,8 +111,8 @@ class SparseAttention(HeadAttention):
         self.groups = group_heads(self.patterns)
         self.d_query = d_query
         if d_query != shape.d_head:
-            self.project_in = nn.Linear(shape.d_model, 2 * shape.n_heads * d_query, bias=False)
-            self.project_value = nn.Linear(shape.d_model, shape.d_model, bias=False)
+            self.project_in = Linear(shape.d_model, 2 * shape.n_heads * d_query, bias=False)
+            self.project_value = Linear(shape.d_model, shape.d_model, bias=False)
             for part in (*self.project_in.weight.chunk(2), self.project_value.weight):
                 nn.init.xavier_uniform_(part)
 

@@ -29,7 +29,8 @@ class Classes(Tiling):
 
     def tiles(self, x: Tensor) -> Tensor:
         """Return classes (B, right - left, stop - start, H, C)."""
-        table = torch.unflatten(x, 1, (-1, self.stride))  # (B, T / l, l, H, C)
+        B, _, H, C = x.shape
+        table = x.view(B, -1, self.stride, H, C)  # (B, T / l, l, H, C)
         return table[:, self.start : self.stop, self.left : self.right].transpose(1, 2)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena.layers import Blocks, Layout, Part
+from attention_arena.layers import Blocks, Layout, Part, Tiling
 
 
 class Frame(NamedTuple):
@@ -40,10 +40,8 @@ class Frame(NamedTuple):
         for start in range(0, self.length, step):
             yield start, min(start + step, self.length)
 
-    def part(self, queries: Layout, keys: Layout, allowed: Tensor | None = None, *, tiles: bool = False) -> Part:
+    def part(self, queries: Tiling, keys: Layout, allowed: Tensor | None = None, *, tiles: bool = False) -> Part:
         """Return a part whose pairs are those of `allowed` (P, Q) with a key that counts."""
-        if allowed is not None:
-            allowed = allowed[None, None]
         if self.valid is None:
             return Part(queries, keys, allowed, tiles)
         counts = keys.take(self.valid[..., None, None])[..., 0, 0]  # (N, Q)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_arena.layers import Attention, Stack
-from attention_arena.layers.inputs import require_input
+from attention_arena.layers.inputs import require_input, require_step
 from attention_arena.variant import BackboneOutput, Context, ModelShape
 
 
@@ -32,8 +32,13 @@ class SummedPositions(nn.Module):
             nn.init.normal_(table, std=0.02 * len(self.sizes) ** -0.5)
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
-        """Add positions `offset` and on to `x` (B, T, D)."""
-        rest = torch.arange(offset, offset + x.shape[1], device=x.device) - self.n_before
+        """Add positions `offset` and on to `x` (B, T, D); raises ValueError beyond the grid."""
+        stop, n_places = offset + x.shape[1], self.n_before + math.prod(self.sizes)
+        if stop > n_places:
+            raise ValueError(
+                f"summed positions reach {n_places} tokens, got {stop}; build the model for longer sequences"
+            )
+        rest = torch.arange(offset, stop, device=x.device) - self.n_before
         is_data = rest >= 0
         added = torch.zeros((), dtype=x.dtype, device=x.device)
         for size, table in zip(reversed(self.sizes), reversed(list(self.tables)), strict=True):
@@ -80,7 +85,8 @@ class PositionedStack(Stack):
     def step(self, x: Tensor, context: Context = Context()) -> BackboneOutput:  # noqa: B008 - an immutable tuple
         """Encode the next token `x` (B, 1, D)."""
         require_input(x, context, self.shape, self, max_length=1)
-        position = 0 if context.state is None else context.state[0].length
+        position, n_rows = (0, None) if context.state is None else context.state[0][:2]
+        require_step(x, position, n_rows, max_length=self.shape.max_length)
         return super().step(self._place(x, position), context)
 
     def _place(self, x: Tensor, offset: int) -> Tensor:

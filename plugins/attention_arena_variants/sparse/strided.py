@@ -86,18 +86,24 @@ class Strided(Pattern):
         step = max(1, frame.span // size)
         bounds += [(block, min(block + step, whole.stop)) for block in whole[::step]]
         parts = []
+        masks: dict[tuple[int, int], Tensor] = {}  # most parts have the same
         fresh = 0
         for first, stop in sorted(bounds):
             lowest, highest = max(0, first - before), min(n_blocks, stop + after)
             run = (highest - lowest - (stop - first) + 1) * size
             keys = Windows(run, size, lowest * size, highest * size, fresh * size)
             fresh = highest
-            distance = (first - lowest) * size + frame.positions(size)[:, None] - frame.positions(keys.size)
-            allowed = (distance < self.window) & (distance >= (0 if self.causal else 1 - self.window))
-            if self.far:
-                allowed = allowed & (distance % self.stride != 0)
-            parts.append(frame.part(Blocks(size, first * size, stop * size), keys, allowed, tiles=not self.far))
+            lag = (first - lowest) * size
+            if (lag, run) not in masks:
+                masks[lag, run] = self._is_near(lag + frame.positions(size)[:, None] - frame.positions(run))
+            blocks = Blocks(size, first * size, stop * size)
+            parts.append(frame.part(blocks, keys, masks[lag, run], tiles=not self.far))
         return parts
+
+    def _is_near(self, distance: Tensor) -> Tensor:
+        """Return which distances from key to query are in the near set, and not in the far one too."""
+        is_near = (distance < self.window) & (distance >= (0 if self.causal else 1 - self.window))
+        return is_near & (distance % self.stride != 0) if self.far else is_near
 
     def _far_parts(self, frame: Frame) -> list[Part]:
         """Return full attention inside residue classes, some of them at a time; causal, in groups of their tokens.
@@ -105,11 +111,11 @@ class Strided(Pattern):
         First all groups with themselves, then with the earlier ones.
         """
         groups = self._far_groups(frame)
-        inside = []
-        for group in groups:
-            up_to = frame.positions(group.stop - group.start)
-            allowed = up_to[:, None] >= up_to if self.causal else None
-            inside.append(frame.part(group, group, allowed, tiles=True))
+        sizes = {group.stop - group.start for group in groups}
+        up_to = {
+            n: torch.ones(n, n, dtype=torch.bool, device=frame.device).tril() if self.causal else None for n in sizes
+        }
+        inside = [frame.part(group, group, up_to[group.stop - group.start], tiles=True) for group in groups]
         return inside + [
             frame.part(group, replace(group, start=0, stop=group.start)) for group in groups if group.start
         ]
