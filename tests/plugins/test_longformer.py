@@ -276,8 +276,8 @@ def test_windows_may_grow_from_layer_to_layer() -> None:
     ("options", "message"),
     [
         ({"window": 0}, "greater than or equal to 2"),
-        ({"window": 5}, "window counts both sides, so it must be even, got 5; use 6"),
-        ({"window": (4, 7)}, "must be even, got 7; use 8"),
+        ({"window": 5}, "window must be even, half for either side, got 5; use 6"),
+        ({"window": (4, 7)}, "window of layer 1 must be even, half for either side, got 7; use 8"),
         ({"dilation": 0}, "greater than or equal to 1"),
         ({"dilation": ((1, 0),)}, "greater than or equal to 1"),
         ({"n_landmarks": -1}, "greater than or equal to 0"),

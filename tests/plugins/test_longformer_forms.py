@@ -12,7 +12,7 @@ from attention_arena.measures import count_flops, saved_for_backward
 from attention_arena.testing.formula import SIZES, count_layer
 from attention_arena.testing.trial import trials
 from attention_arena.variant import Context, ModelShape
-from attention_arena_variants.longformer import LONGFORMER, LongformerOptions, blocks
+from attention_arena_variants.longformer import LONGFORMER, LongformerOptions, walk
 from attention_arena_variants.longformer.attention import AttendLocally, LongformerAttention, attend_plainly
 from attention_arena_variants.longformer.dilation import attend_blocked, join_residues, split_residues
 from attention_arena_variants.longformer.flex import attend_flex
@@ -37,9 +37,9 @@ pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
 def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let short sequences fall into several pieces, blocks and groups of rows, or into one of each."""
     if request.param == "small pieces":
-        monkeypatch.setattr(blocks, "BLOCK", 4)
-        monkeypatch.setattr(blocks, "PIECE", 8 * H * E)
-        monkeypatch.setattr(blocks, "SCORES_AT_ONCE", 64)
+        monkeypatch.setattr(walk, "BLOCK", 4)
+        monkeypatch.setattr(walk, "PIECE", 8 * H * E)
+        monkeypatch.setattr(walk, "SCORES_AT_ONCE", 64)
     return str(request.param)
 
 
@@ -260,6 +260,6 @@ def test_the_formula_is_what_is_counted(length: int, causal: bool, options: dict
 @pytest.mark.parametrize("window", [2, 64, 512, 4096])
 def test_blocks_of_queries_are_small_beside_their_window(n_heads: int, window: int) -> None:
     """So that at most a fifth of the pairs are outside the band, unless windows are narrow."""
-    block = blocks.choose_block("cpu", Band(window, 0), n_heads)
-    assert block == blocks.BLOCK or block <= window / 4
-    assert blocks.choose_block("cuda", Band(window, 0), n_heads) == blocks.BLOCK_ON_ACCELERATORS
+    block = walk.choose_block("cpu", Band(window, 0), n_heads)
+    assert block == walk.BLOCK or block <= window / 4
+    assert walk.choose_block("cuda", Band(window, 0), n_heads) == walk.BLOCK_ON_ACCELERATORS

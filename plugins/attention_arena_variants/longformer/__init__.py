@@ -10,12 +10,13 @@ from pydantic import Field, field_validator
 from attention_arena.hooks import hookimpl
 from attention_arena.layers import Stack
 from attention_arena.variant import Backbone, Capability, Complexity, LayerCost, ModelShape, Options, Variant
+from attention_arena_variants.longformer import cost as costs
 from attention_arena_variants.longformer.attention import GlobalTokens, LongformerAttention
-from attention_arena_variants.longformer.cost import layer_cost
 from attention_arena_variants.longformer.dilation import attend_blocked
 from attention_arena_variants.longformer.flex import attend_flex
 from attention_arena_variants.longformer.pattern import Pattern
 
+Window = Annotated[int, Field(ge=2)]
 Dilation = Annotated[int, Field(ge=1)]
 Entry = TypeVar("Entry")
 
@@ -23,7 +24,7 @@ Entry = TypeVar("Entry")
 class LongformerOptions(Options):
     """Options of Longformer; windows and dilations may grow from layer to layer, as the paper's do."""
 
-    window: Annotated[int, Field(ge=2)] | tuple[Annotated[int, Field(ge=2)], ...] = Field(
+    window: Window | tuple[Window, ...] = Field(
         512,
         description="keys of a query besides its own (w in the paper), even: bidirectional half on either side, causal"
         " all of them before it; one number, or one for each layer from the bottom",
@@ -47,9 +48,10 @@ class LongformerOptions(Options):
     @field_validator("window")
     @classmethod
     def _windows_are_even(cls, window: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        for width in (window,) if isinstance(window, int) else window:
+        for layer, width in enumerate((window,) if isinstance(window, int) else window):
             if width % 2:
-                raise ValueError(f"window counts both sides, so it must be even, got {width}; use {width + 1}")
+                place = "" if isinstance(window, int) else f" of layer {layer}"
+                raise ValueError(f"window{place} must be even, half for either side, got {width}; use {width + 1}")
         return window
 
 
@@ -71,7 +73,8 @@ def patterns_of(options: LongformerOptions, shape: ModelShape) -> list[Pattern]:
 def _per_layer(name: str, entries: tuple[Entry, ...], shape: ModelShape) -> tuple[Entry, ...]:
     if len(entries) not in (1, shape.n_layers):
         raise ValueError(
-            f"{name} must have one entry, or one for each of the {shape.n_layers} layers (n_layers), got {len(entries)}"
+            f"{name} must have one entry, or one for each of the {shape.n_layers} layers (n_layers), got"
+            f" {len(entries)}: {list(entries)}; give one, or {shape.n_layers}"
         )
     return entries if len(entries) == shape.n_layers else entries * shape.n_layers
 
@@ -82,7 +85,7 @@ def _per_head(dilation: int | tuple[int, ...], shape: ModelShape) -> tuple[int, 
     if len(dilation) != shape.n_heads:
         raise ValueError(
             f"dilation of a layer must be one number, or one for each of the {shape.n_heads} heads (n_heads),"
-            f" got {len(dilation)}"
+            f" got {len(dilation)}: {list(dilation)}; give one number, or {shape.n_heads}"
         )
     return dilation
 
@@ -109,7 +112,13 @@ def build(options: LongformerOptions, shape: ModelShape) -> Backbone:
 def cost(options: LongformerOptions, shape: ModelShape, length: int) -> LayerCost:
     """Return what a layer costs by formula, in the blocked form."""
     patterns = patterns_of(options, shape)
-    return layer_cost(shape, patterns, length, options.n_landmarks, options.global_projections)
+    return costs.layer_cost(shape, patterns, length, options.n_landmarks, options.global_projections)
+
+
+def paper_flops(options: LongformerOptions, shape: ModelShape, length: int) -> float:
+    """Return the FLOPs of one layer by the paper's count."""
+    patterns = patterns_of(options, shape)
+    return costs.paper_flops(shape, patterns, length, options.n_landmarks, options.global_projections)
 
 
 LONGFORMER = Variant(
@@ -127,6 +136,7 @@ LONGFORMER = Variant(
         {"window": 2, "attention_dropout": 0.1},
     ),
     cost=cost,
+    paper_flops=paper_flops,
 )
 
 

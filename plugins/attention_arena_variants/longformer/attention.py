@@ -11,9 +11,18 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from attention_arena.layers import Attention, AttentionOutput, rotate, weights_of
+from attention_arena.layers import (
+    Attention,
+    AttentionOutput,
+    Linear,
+    linear,
+    linear_by_channel,
+    processor_of,
+    require_step,
+    rotate,
+    weights_of,
+)
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.longformer.decoding import Cache, Kept, attend_cache, attend_step, extend, forget
 from attention_arena_variants.longformer.landmarks import (
@@ -24,6 +33,7 @@ from attention_arena_variants.longformer.landmarks import (
     pick,
 )
 from attention_arena_variants.longformer.pattern import Pattern
+from attention_arena_variants.longformer.walk import goes_alone
 
 
 def attend_plainly(
@@ -95,15 +105,16 @@ class LongformerAttention(Attention):
     ) -> None:
         super().__init__()
         self.n_heads, self.pattern = shape.n_heads, pattern
+        self.max_length = shape.max_length
         self.rotary = shape.positions == "rotary"
         self.n_first = global_tokens.n_first
         self.attend_locally = attend_locally
         self.attention_dropout = attention_dropout
-        self.project_in = nn.Linear(shape.d_model, 3 * shape.d_model, bias=False)
-        self.project_out = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.project_in = Linear(shape.d_model, 3 * shape.d_model, bias=False)
+        self.project_out = Linear(shape.d_model, shape.d_model, bias=False)
         for part in (*self.project_in.weight.chunk(3), self.project_out.weight):
             nn.init.xavier_uniform_(part)
-        self.project_globally = nn.Linear(shape.d_model, 3 * shape.d_model, bias=False)
+        self.project_globally = Linear(shape.d_model, 3 * shape.d_model, bias=False)
         if global_tokens.own_projections:
             with torch.no_grad():
                 self.project_globally.weight.copy_(self.project_in.weight)
@@ -113,7 +124,7 @@ class LongformerAttention(Attention):
     def forward(self, x: Tensor, context: Context) -> AttentionOutput:
         """Attend over normalised hidden states (B, T, D)."""
         landmarks = find_landmarks(context, self.n_first, x)
-        projected = self._split(self.project_in(x))
+        projected = self._split(self._project(x, landmarks))
         dropout = self.attention_dropout if self.training else 0.0
         heads = self.attend_locally(projected, self.pattern, valid=context.valid, landmarks=landmarks, dropout=dropout)
         if landmarks is not None:
@@ -125,10 +136,13 @@ class LongformerAttention(Attention):
     def step(self, x: Tensor, context: Context) -> AttentionOutput:
         """Attend from the next token (B, 1, D). The state holds the window, and the global tokens at the start.
 
-        Raises ValueError for a landmark after those, because it would attend to tokens that are long forgotten.
+        Raises ValueError for a landmark after those, because it would attend to tokens that are long forgotten, and for
+        a token beyond `max_length` or a state of other rows.
         """
         before: Kept = context.state or Kept()
         position = before.length
+        n_rows = None if before.window is None else len(before.window.key)
+        require_step(x, position, n_rows, max_length=self.max_length)
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if context.valid is None else context.valid
         query, key, value = self._split(self.project_in(x), position).permute(2, 0, 3, 1, 4)  # (B, H, 1, E) each
         token = Cache(key, value, valid)
@@ -169,6 +183,19 @@ class LongformerAttention(Attention):
 
             return weights_of(attend, value.transpose(1, 2))
 
+    def _project(self, x: Tensor, landmarks: Landmarks | None) -> Tensor:
+        """Return `x` (B, T, D) projected (B, T, 3 D), on a CPU in the order of memory that its blocks read best.
+
+        Each number lies side by side for all tokens there: W x^T takes as long as x W^T. But rotation, gaps, and what
+        landmarks see are read token by token, and short rows are copied, several together.
+        """
+        by_token = self.rotary or max(self.pattern.dilations) > 1 or not goes_alone(*x.shape)
+        by_token = by_token or (landmarks is not None and self.project_globally is self.project_in)
+        if by_token or processor_of(x) != "cpu":
+            return self.project_in(x)  # type: ignore[no-any-return]
+        by_channel = linear_by_channel(x.flatten(0, 1), self.project_in.weight)  # (3 D, B T)
+        return torch.unflatten(by_channel, 1, x.shape[:2]).permute(1, 2, 0)
+
     def _split(self, projected: Tensor, offset: int = 0) -> Tensor:
         """Return (B, T, 3 D) as query, key and value of each head (B, T, 3, H, E), rotated if positions are rotary."""
         parts = torch.unflatten(projected, -1, (3, self.n_heads, -1))
@@ -187,8 +214,8 @@ class LongformerAttention(Attention):
             return pick(query, landmarks), key, value
         D = x.shape[-1]
         of_query, of_rest = torch.split(self.project_globally.weight, [D, 2 * D])
-        query = torch.unflatten(functional.linear(pick(x, landmarks), of_query), -1, (self.n_heads, -1))
-        key, value = torch.unflatten(functional.linear(x, of_rest), -1, (2, self.n_heads, -1)).unbind(2)
+        query = torch.unflatten(linear(pick(x, landmarks), of_query), -1, (self.n_heads, -1))
+        key, value = torch.unflatten(linear(x, of_rest), -1, (2, self.n_heads, -1)).unbind(2)
         return query, key, value
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attention_arena.variant import LayerCost, ModelShape
-from attention_arena_variants.longformer.blocks import choose_block
 from attention_arena_variants.longformer.layout import Band, split
 from attention_arena_variants.longformer.pattern import Pattern
+from attention_arena_variants.longformer.walk import choose_block
 
 BYTES = 4
 
@@ -54,3 +54,16 @@ def _pairs(pattern: Pattern, n: int) -> int:
 def _band_pairs(band: Band, T: int, H: int) -> int:
     reached = ((queries, band.keys_of(queries, T)) for queries in split(T, min(choose_block("cpu", band, H), T)))
     return sum((queries.stop - queries.start) * (keys.stop - keys.start) for queries, keys in reached)
+
+
+def paper_flops(
+    shape: ModelShape, patterns: Sequence[Pattern], length: int, n_landmarks: int, global_projections: bool
+) -> float:
+    """Return the FLOPs of a layer by the paper's count, the mean over layers.
+
+    A head has n (w + 1) pairs in its window and 2 n g with g landmarks, whose projections are 4 n d^2 and 2 g d^2.
+    """
+    n, d, g = length, shape.d_model, min(n_landmarks, length)
+    keys = sum(min(pattern.window, n) + 1 for pattern in patterns) / len(patterns)
+    own = 4.0 * n * d**2 + 2.0 * g * d**2 if g and global_projections else 0.0
+    return 8.0 * n * d**2 + 4.0 * d * n * (keys + 2 * g) + own

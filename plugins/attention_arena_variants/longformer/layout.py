@@ -40,22 +40,17 @@ class Pinned(NamedTuple):
     since: Tensor
 
 
-def split(T: int, size: int) -> Iterator[slice]:
-    """Yield T positions in runs of `size`; the last may be shorter."""
-    for start in range(0, T, size):
-        yield slice(start, min(T, start + size))
+def split(T: int, size: int, first: int = 0) -> Iterator[slice]:
+    """Yield T positions from `first` on in runs of `size`; the last may be shorter."""
+    for start in range(first, first + T, size):
+        yield slice(start, min(first + T, start + size))
 
 
-def dense_rows(x: Tensor) -> Tensor:
-    """Return (N, T, H, E) as dense rows (N H, T, E)."""
-    return x.transpose(1, 2).contiguous().flatten(0, 1)
+def rows_of(x: Tensor) -> Tensor:
+    """Return heads (N, T, H, E) as rows (N H, T, E): a view of one layout row, a copy of several."""
+    return x.transpose(1, 2).flatten(0, 1)
 
 
 def heads_of(rows: Tensor, N: int) -> Tensor:
-    """Return rows (N H, T, E) as heads (N, T, H, E)."""
+    """Return rows (N H, T, E) as heads (N, T, H, E), a view."""
     return torch.unflatten(rows, 0, (N, -1)).transpose(1, 2)
-
-
-def put_rows(rows: Tensor, total: Tensor) -> None:
-    """Write rows (N H, T, E) over heads `total` (N, T, H, E)."""
-    total.copy_(heads_of(rows, len(total)))

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from attention_arena.layers import first_order, untracked
-from attention_arena_variants.longformer.blocks import Desk, Walk
-from attention_arena_variants.longformer.gradients import Gradients, KeyGradient
-from attention_arena_variants.longformer.layout import Band, Pinned, put_rows
+from attention_arena_variants.longformer.blocks import VALUE, Desk
+from attention_arena_variants.longformer.gradients import Gradients, Written
+from attention_arena_variants.longformer.layout import Band, Pinned
+from attention_arena_variants.longformer.walk import Walk
 
 
 def attend_band(
@@ -70,14 +71,15 @@ def _write_heads(out: Tensor, walk: Walk) -> None:
     desk = Desk(walk)
     for piece in walk.pieces():
         desk.lay_out(piece)
-        heads = desk.blank("heads", *desk.query.shape)
-        for cell in desk.cells():
+        values = desk.keys("value", VALUE)
+        heads = Written("heads", out[piece.rows, piece.queries], desk)
+        for cell in walk.cells(piece):
             weights = desk.weights(cell)
             kept = walk.draw_kept(weights)
             if kept is not None:
                 weights.mul_(kept)
-            desk.attend(cell, weights, desk.value, heads)
-        put_rows(heads, out[piece.rows, piece.queries])
+            desk.attend(cell, weights, values, heads.rows)
+        heads.close()
 
 
 def _find_gradients(found: Gradients, grad: Tensor, walk: Walk) -> None:
@@ -85,17 +87,17 @@ def _find_gradients(found: Gradients, grad: Tensor, walk: Walk) -> None:
     desk = Desk(walk)
     for piece in walk.pieces():
         desk.lay_out(piece)
-        of_heads = desk.copied("of heads", grad[piece.rows, piece.queries])
-        of_query = desk.blank("of query", *desk.query.shape)
-        of_key, of_value = KeyGradient("of key", desk.key, desk), KeyGradient("of value", desk.value, desk)
-        for cell in desk.cells():
-            g = of_heads[cell.rows, cell.queries]
-            weights, grads = desk.weights(cell), desk.score("of weights", cell, g, desk.value)
+        values = desk.keys("value", VALUE)
+        of_heads = desk.rows("of heads", grad[piece.rows, piece.queries], any_order=True)
+        of_query, of_key, of_value = found.open(piece, desk)
+        for cell in walk.cells(piece):
+            # As softmax passes gradients on linearly, scores of the values may be scaled in place of its own.
+            weights, grads = desk.weights(cell), desk.score("of weights", cell, of_heads, values)
             kept = walk.draw_kept(weights)
             if kept is not None:
                 grads.mul_(kept)
-            of_value.add(cell, weights if kept is None else weights * kept, g)
+            of_value.add(cell, weights if kept is None else weights * kept, of_heads)
             torch._softmax_backward_data(grads, weights, -1, grads.dtype, grad_input=grads)
-            desk.attend(cell, grads, desk.key, of_query)
-            of_key.add(cell, grads, desk.query[cell.rows, cell.queries])
-        found.put(piece, of_query.mul_(walk.scale), of_key, of_value)
+            desk.attend(cell, grads, desk.key, of_query.rows)
+            of_key.add(cell, grads, desk.query)
+        found.close(piece, of_query, of_key, of_value)
