@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attention_arena.layers.kernels import FusedKernel
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.performer import PERFORMER, PerformerOptions, chunks, register_variants
 from attention_arena_variants.performer.attention import PerformerAttention, attend_plainly
@@ -101,6 +102,26 @@ def test_the_fast_form_is_the_formula(
         monkeypatch.setattr(chunks, "SHORTEST_PIECE", 3)
         monkeypatch.setitem(chunks.FEATURES_AT_ONCE, "cpu", 1)
     require_equal_passes(layer(causal, **options), heads(), ragged() if padded else None, causal)
+
+
+@PADDED
+@pytest.mark.parametrize("options", [{}, {"kernel": "hyperbolic", "per_head": True}], ids=["positive", "hyperbolic"])
+def test_the_form_without_a_fused_kernel_is_the_formula(
+    options: dict[str, Any], padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FusedKernel, "serves", lambda kernel, query: False)
+    require_equal_passes(layer(**options), heads(), ragged() if padded else None, False)
+
+
+@PADDED
+@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("kernel", ["positive", "elu"])
+def test_totals_are_carried_over_whatever_is_computed_at_a_time(
+    kernel: str, most: int, padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of two tokens, some at a time, of which the last ones are fewer; one token remains."""
+    monkeypatch.setattr(chunks, "MOST_CHUNKS", most)
+    require_equal_passes(layer(True, kernel=kernel, chunk=2), heads(), ragged() if padded else None, True)
 
 
 @ALL_SETTINGS

@@ -12,7 +12,8 @@ from torch import Tensor
 from attention_arena.layers import rotate
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.reformer import REFORMER
-from attention_arena_variants.reformer.attention import ReformerAttention, ReformerOptions, count_rounds
+from attention_arena_variants.reformer.attention import ReformerAttention, count_rounds
+from attention_arena_variants.reformer.options import ReformerOptions
 
 H, E = 2, 6
 D = H * E

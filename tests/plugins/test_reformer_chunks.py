@@ -11,15 +11,10 @@ from torch import Tensor
 
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.reformer import windows
-from attention_arena_variants.reformer.attention import (
-    ReformerAttention,
-    ReformerOptions,
-    attend_fully,
-    count_rounds,
-    unit_key,
-)
+from attention_arena_variants.reformer.attention import ReformerAttention, attend_fully, count_rounds, unit_key
 from attention_arena_variants.reformer.chunks import attend_in_chunks
 from attention_arena_variants.reformer.layout import Rules, invert, lay_out, smallest_code, sort_by_bucket
+from attention_arena_variants.reformer.options import ReformerOptions
 
 E = 6
 N_BUCKETS = 6

@@ -9,8 +9,8 @@ import pytest
 from attention_arena.testing.formula import SIZES, count_layer
 from attention_arena.testing.trial import trials
 from attention_arena_variants.reformer import REFORMER
-from attention_arena_variants.reformer.attention import ReformerOptions
 from attention_arena_variants.reformer.cost import layer_cost
+from attention_arena_variants.reformer.options import ReformerOptions
 
 pytestmark = pytest.mark.usefixtures("seeded_on_one_thread")
 

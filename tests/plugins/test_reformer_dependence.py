@@ -10,7 +10,8 @@ from torch import Tensor
 
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.reformer import REFORMER
-from attention_arena_variants.reformer.attention import ReformerAttention, ReformerOptions
+from attention_arena_variants.reformer.attention import ReformerAttention
+from attention_arena_variants.reformer.options import ReformerOptions
 
 H, E = 2, 6
 D = H * E

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.reformer import hashing
-from attention_arena_variants.reformer.attention import ReformerAttention, ReformerOptions, attend_fully, unit_key
+from attention_arena_variants.reformer.attention import ReformerAttention, attend_fully, unit_key
 from attention_arena_variants.reformer.hashing import assign_buckets, centre, choose_factors, draw_rotations
 from attention_arena_variants.reformer.layout import Rules, invert, lay_out, sort_by_bucket
+from attention_arena_variants.reformer.options import ReformerOptions
 from attention_arena_variants.reformer.windows import SortedRows, some_rows
 
 H, E = 2, 6

@@ -16,8 +16,9 @@ from attention_arena.layers.block import Block
 from attention_arena.layers.reversible import run_reversible, run_two_streams
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.reformer import REFORMER
-from attention_arena_variants.reformer.attention import ReformerAttention, ReformerOptions
+from attention_arena_variants.reformer.attention import ReformerAttention
 from attention_arena_variants.reformer.hashing import assign_buckets
+from attention_arena_variants.reformer.options import ReformerOptions
 
 H, E = 2, 6
 D = H * E

@@ -11,8 +11,9 @@ from torch import Tensor
 from attention_arena.measure import Measurement, Subject
 from attention_arena.variant import ModelShape
 from attention_arena_variants.reformer import build
-from attention_arena_variants.reformer.attention import ReformerAttention, ReformerOptions, attend_fully, unit_key
+from attention_arena_variants.reformer.attention import ReformerAttention, attend_fully, unit_key
 from attention_arena_variants.reformer.diagnostics import ENTROPY, LARGEST, MASS, TOP, LSHOptions, measure_lsh
+from attention_arena_variants.reformer.options import ReformerOptions
 from attention_arena_variants.reformer.recall import (
     Hashing,
     attended,

@@ -12,9 +12,9 @@ from attention_arena.hooks import hookimpl
 from attention_arena.layers import Stack
 from attention_arena.measure import Measure
 from attention_arena.variant import Backbone, Capability, Complexity, LayerCost, ModelShape, Options, Variant
+from attention_arena_variants.performer import cost as costs
 from attention_arena_variants.performer.attention import Form, PerformerAttention
 from attention_arena_variants.performer.causal import attend_causally
-from attention_arena_variants.performer.cost import layer_cost
 from attention_arena_variants.performer.diagnostics import KERNEL_ERROR
 from attention_arena_variants.performer.features import FUNCTIONS, Exponential, FeatureMap, Pointwise, Trigonometric
 from attention_arena_variants.performer.linear import Rules, attend_linearly
@@ -137,7 +137,14 @@ def cost(options: PerformerOptions, shape: ModelShape, length: int) -> LayerCost
     as_mixture = isinstance(kernel, Exponential) and kernel.as_mixture and not shape.causal
     R = m * kernel.weights_per_direction
     chunk = choose_chunk(options, shape.d_head)
-    return layer_cost(shape, length, R, R * kernel.n_per_weight, as_mixture=as_mixture, chunk=chunk)
+    return costs.layer_cost(shape, length, R, R * kernel.n_per_weight, as_mixture=as_mixture, chunk=chunk)
+
+
+def paper_flops(options: PerformerOptions, shape: ModelShape, length: int) -> float:
+    """Return the FLOPs of one layer by the paper's count."""
+    kernel, m = choose_kernel(options, shape.d_head), options.n_features or shape.d_head
+    R, chunk = m * kernel.weights_per_direction, choose_chunk(options, shape.d_head)
+    return costs.paper_flops(shape, length, R, R * kernel.n_per_weight, chunk=chunk)
 
 
 PERFORMER = Variant(
@@ -159,6 +166,7 @@ PERFORMER = Variant(
         {"n_features": None, "kernel": "elu", "chunk": 4},
     ),
     cost=cost,
+    paper_flops=paper_flops,
 )
 
 

@@ -16,6 +16,8 @@ from attention_arena.layers import processor_of
 FEATURES_AT_ONCE = {"cpu": 2**19}
 """Features in memory at a time: what fits a CPU's cache; elsewhere a quarter of a gigabyte."""
 SHORTEST_PIECE = 256
+MOST_CHUNKS = 16
+"""Causal chunks at a time: their totals are a product of each with each."""
 
 
 class Walk(NamedTuple):
@@ -28,8 +30,7 @@ class Walk(NamedTuple):
 def plan_walk(query: Tensor, M: int, chunk: int | None = None) -> Walk:
     """Return the pieces in which to compute `M` features of `query` (B, H, T, E).
 
-    With `chunk` each piece is a whole number of chunks, half as long because queries and keys have features at a time;
-    what remains of the sequence is a piece of its own.
+    With `chunk` each piece is a whole number of chunks; what remains of the sequence is a piece of its own.
     """
     B, H, T, _ = query.shape
     at_once = FEATURES_AT_ONCE.get(processor_of(query), 2**26)
@@ -37,12 +38,18 @@ def plan_walk(query: Tensor, M: int, chunk: int | None = None) -> Walk:
         n_positions = max(SHORTEST_PIECE, at_once // (B * H * M))
         whole = T
     else:
+        # Queries and keys have features at a time.
         at_once //= 2
-        n_positions = chunk * max(1, SHORTEST_PIECE // (2 * chunk), at_once // (B * H * M * chunk))
+        n_positions = chunk * count_chunks(B * H * M, chunk, at_once)
         whole = T - T % chunk
     n_sequences = max(1, at_once // (H * M * min(n_positions, T)))
     rest = [slice(whole, T)] if whole < T else []
     return Walk(_cut(B, n_sequences), _cut(whole, n_positions) + rest)
+
+
+def count_chunks(features_of_token: int, chunk: int, at_once: int = FEATURES_AT_ONCE["cpu"] // 2) -> int:
+    """Return how many chunks a causal form computes at a time, on a CPU unless `at_once` says how many features."""
+    return min(MOST_CHUNKS, max(1, SHORTEST_PIECE // chunk, at_once // (features_of_token * chunk)))
 
 
 def _cut(total: int, size: int) -> list[slice]:
@@ -55,9 +62,10 @@ def take(x: Tensor, positions: slice, dtype: torch.dtype) -> Tensor:
 
 
 def put(x: Tensor, positions: slice, piece: Tensor) -> None:
-    """Write tokens (N, C, E) over those of `x` (B, H, T, E)."""
+    """Write tokens (N, C, E), or chunks of them (N K, C, E), over those of `x` (B, H, T, E)."""
     part = x[:, :, positions]
-    part.copy_(piece.view(part.shape))
+    by_chunk = (*part.shape[:2], -1, *piece.shape[1:])
+    part.view(by_chunk).copy_(piece.view(by_chunk))
 
 
 def take_hidden(valid: Tensor | None, H: int, positions: slice) -> Tensor | None:

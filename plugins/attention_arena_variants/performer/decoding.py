@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from attention_arena.layers import without_autocast
-from attention_arena_variants.performer.causal import Past
+from attention_arena.layers import hidden_score, without_autocast
 from attention_arena_variants.performer.chunks import rows_of, with_column
 from attention_arena_variants.performer.linear import Rules, divide
+
+
+class Past(NamedTuple):
+    """What decoding keeps of the tokens so far: of constant size."""
+
+    total: Tensor
+    """(N, V + 1, M): sum of [v, 1] phi(k)^T over exp(gauge)."""
+    gauge: Tensor
+    """(N, 1, 1): the largest log scale so far."""
+
+    @classmethod
+    def empty(cls, weights: Tensor, M: int, V: int) -> Past:
+        """Return the past of the first token under `weights` (N, ...)."""
+        gauge = weights.new_full((len(weights), 1, 1), hidden_score(weights.dtype))
+        return cls(weights.new_zeros(len(weights), V + 1, M), gauge)
 
 
 def attend_next(
@@ -27,7 +43,7 @@ def attend_next(
         if past is None:
             past = Past.empty(weights, features.values.shape[-1], v.shape[-1])
         gauge = torch.maximum(past.gauge, log_scale)
-        added = features.values.mT * (with_column(v, 1.0) * (log_scale - gauge).exp())
-        total = past.total * (past.gauge - gauge).exp() + added  # (N, M, V + 1)
-        heads, _ = divide(kernel.stable(q, weights).values @ total, rules.least)
+        added = (with_column(v, 1.0) * (log_scale - gauge).exp()).mT * features.values
+        total = past.total * (past.gauge - gauge).exp() + added  # (N, V + 1, M)
+        heads, _ = divide(total @ kernel.stable(q, weights).values.mT, rules.least)
     return heads.to(value.dtype).view_as(value), Past(total, gauge)

@@ -97,7 +97,9 @@ class Exponential(FeatureMap):
 
     def norm_term(self, x: Tensor) -> Tensor:
         """Return -|x|^2 / 2 (..., 1) of unscaled `x` (..., E); 0 for a kernel without it."""
-        return x.square().sum(-1, keepdim=True).mul_(-self.curvature / 2)
+        # By the length: squares of all numbers would be one more pass over them.
+        length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return length.square().mul_(-self.curvature / 2)
 
     def phi(self, x: Tensor, directions: Tensor) -> Tensor:
         """Return (exp(W x - |x|^2 / 2) + eps) / sqrt(M)."""
@@ -105,24 +107,29 @@ class Exponential(FeatureMap):
         return torch.mul(exponent.exp() + self.eps, exponent.shape[-1] ** -0.5)
 
     def stable(self, x: Tensor, weights: Tensor) -> Features:
-        """Return features that sum to 1, or with eps are at most 2; inner is the part that depends on `x`."""
+        """Return features of which the largest is 1, or with eps at most 2; inner is the part that depends on `x`."""
         if self.eps:
             return self.stable_and_scale(x, weights)[0]
-        values = _softmax_over(torch.bmm(x, weights.mT))
-        return Features(values, values)
+        return self._over_largest(x, weights)[0]
 
     def stable_and_scale(self, x: Tensor, weights: Tensor) -> tuple[Features, Tensor]:
         """Return the features of `stable` and their log scale."""
-        exponent, norm_term = torch.bmm(x, weights.mT), self.norm_term(x)
-        highest = exponent.amax(-1, keepdim=True)
-        if self.eps:
-            log_scale = (highest + norm_term).clamp(min=math.log(self.eps))
-            inner = (exponent + (norm_term - log_scale)).exp_()
-            return Features(inner + (math.log(self.eps) - log_scale).exp_(), inner), log_scale
-        values = _softmax_over(exponent)
-        # The largest of a softmax is one over its sum of exponentials.
-        log_scale = highest + norm_term - values.amax(-1, keepdim=True).log()
-        return Features(values, values), log_scale
+        norm_term = self.norm_term(x)
+        if not self.eps:
+            features, highest = self._over_largest(x, weights)
+            return features, highest + norm_term
+        exponent = torch.bmm(x, weights.mT)
+        log_scale = (exponent.amax(-1, keepdim=True) + norm_term).clamp(min=math.log(self.eps))
+        inner = (exponent + (norm_term - log_scale)).exp_()
+        return Features(inner + (math.log(self.eps) - log_scale).exp_(), inner), log_scale
+
+    def _over_largest(self, x: Tensor, weights: Tensor) -> tuple[Features, Tensor]:
+        """Return exp(w . x) over the largest of them, and the logarithm of that (N, C, 1)."""
+        exponent = torch.bmm(x, weights.mT)
+        # No gradient goes through the largest: whatever features are divided by cancels.
+        highest = exponent.detach().amax(-1, keepdim=True)
+        values = exponent.sub_(highest).exp_()
+        return Features(values, values), highest
 
     def pull(self, x: Tensor, weights: Tensor, features: Features, grad: Tensor) -> Tensor:
         """Return the gradient of `x`."""
@@ -163,11 +170,6 @@ class Trigonometric(FeatureMap):
         return x.square().sum(-1, keepdim=True).mul_(self.scale**2 / 2)
 
 
-def _softmax_over(exponent: Tensor) -> Tensor:
-    """Return the softmax of `exponent` (N, C, M) over its features, in its place where no gradient is recorded."""
-    return exponent.softmax(-1) if torch.is_grad_enabled() else torch.softmax(exponent, -1, out=exponent)
-
-
 def _sine_and_cosine(projected: Tensor) -> Tensor:
     return torch.cat([projected.sin(), projected.cos()], dim=-1)
 
@@ -195,8 +197,9 @@ class Pointwise(FeatureMap):
 
     def pull(self, x: Tensor, weights: Tensor, features: Features, grad: Tensor) -> Tensor:
         """Return the gradient of `x`."""
-        with torch.enable_grad():
-            projected = features.inner.detach().requires_grad_()
+        # Out of inference mode, in which nothing can be differentiated.
+        with torch.inference_mode(False), torch.enable_grad():
+            projected = features.inner.clone().requires_grad_()
             (grad_projected,) = torch.autograd.grad(self.function(projected), projected, grad)
         return torch.bmm(grad_projected, weights)
 

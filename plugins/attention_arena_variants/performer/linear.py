@@ -4,8 +4,8 @@ Sums over keys are kept relative to a gauge, the largest log scale among the key
 denominator share it. Features exist for some positions at a time, and backward computes them again. Positive features
 have a better form in `mixture`; this one serves trigonometric and pointwise ones, and positive ones with an epsilon.
 
-Letters beside the usual ones: N rows (batch times heads), C tokens of a chunk, M features; a total has V + 1 columns,
-of the numerator and of the denominator.
+Letters beside the usual ones: N rows (batch times heads), C tokens of a chunk, M features; a total has V + 1 rows, of
+the numerator and of the denominator.
 """
 
 from __future__ import annotations
@@ -60,23 +60,23 @@ def take_values(value: Tensor, valid: Tensor | None, chunk: slice, dtype: torch.
 
 
 def hide_scales(log_scale: Tensor, valid: Tensor | None, H: int, chunk: slice) -> Tensor:
-    """Return `log_scale` (N, C, 1), lowest where a key is hidden."""
+    """Return `log_scale` (N, C, 1), -inf where a key is hidden, so that it has no weight at any finite gauge."""
     hidden = take_hidden(valid, H, chunk)
-    return log_scale if hidden is None else log_scale.masked_fill_(hidden, hidden_score(log_scale.dtype))
+    return log_scale if hidden is None else log_scale.masked_fill_(hidden, -torch.inf)
 
 
 def divide(total: Tensor, least: float) -> tuple[Tensor, Tensor]:
-    """Return heads (..., V) and inverse denominators (..., 1) of `total` (..., V + 1).
+    """Return heads (..., V, C) and inverse denominators (..., 1, C) of `total` (..., V + 1, C).
 
     A denominator counts as at least `least` in size (0: `least_in` its type), with its sign; one of 0 gives zeros.
     """
-    denominator = total[..., -1:]
+    denominator = total[..., -1:, :]
     inverse = denominator.sign().div_(denominator.abs().clamp_(min=least or least_in(total.dtype)))
-    return total[..., :-1] * inverse, inverse
+    return total[..., :-1, :] * inverse, inverse
 
 
 def divide_back(grad: Tensor, out: Tensor, inverse: Tensor, least: float) -> Tensor:
-    """Return the gradient (..., V + 1) of a total, given that of heads (..., V), the heads and `divide`'s inverse."""
+    """Return the gradient (..., C, V + 1) of sums, given that of heads (..., C, V), heads and inverse (..., C, 1)."""
     along = (grad * out).sum(-1, keepdim=True)
     # Where the denominator was replaced it is a constant; just above, rounding may take it for one.
     along.masked_fill_(inverse.abs() * (least or least_in(inverse.dtype)) > 1 - 1e-5, 0.0)
@@ -117,9 +117,9 @@ class _Linear(torch.autograd.Function):
                 total, gauge = _sum_keys(key[rows], value[rows], shown, here, rules.kernel, walk.positions, scales)
                 for chunk in walk.positions:
                     features = rules.kernel.stable(take(query[rows], chunk, work), here)
-                    heads, inverse_here = divide(torch.bmm(features.values, total), rules.least)
-                    put(out[rows], chunk, heads)
-                    put(inverse[rows], chunk, inverse_here)
+                    heads, inverse_here = divide(torch.bmm(total, features.values.mT), rules.least)
+                    put(out[rows], chunk, heads.mT)
+                    put(inverse[rows], chunk, inverse_here.mT)
                 totals += [total, gauge]
         ctx.save_for_backward(query, key, value, valid, directions, out, inverse, log_scale, *totals)
         ctx.rules, ctx.walk = rules, walk
@@ -142,23 +142,16 @@ class _Linear(torch.autograd.Function):
                     features = kernel.stable(q, here)
                     of_out, mixed, inverse_here = (take(x[rows], chunk, work) for x in (grad, out, inverse))
                     of_sums = divide_back(of_out, mixed, inverse_here, least)
-                    of_total.baddbmm_(features.values.mT, of_sums)
-                    put(of_query, chunk, kernel.pull(q, here, features, torch.bmm(of_sums, total.mT)))
+                    of_total.baddbmm_(of_sums.mT, features.values)
+                    put(of_query, chunk, kernel.pull(q, here, features, torch.bmm(of_sums, total)))
                 for chunk in positions:
                     k, shown = take(key[rows], chunk, work), None if valid is None else valid[rows]
                     features = kernel.stable(k, here)
                     factor = (take(log_scale[rows], chunk, work) - gauge).exp_()
-                    put(of_value, chunk, torch.bmm(features.values, of_total[..., :-1]).mul_(factor))
-                    of_features = torch.bmm(take_values(value[rows], shown, chunk, work).mul_(factor), of_total.mT)
+                    put(of_value, chunk, torch.bmm(features.values, of_total[:, :-1].mT).mul_(factor))
+                    of_features = torch.bmm(take_values(value[rows], shown, chunk, work).mul_(factor), of_total)
                     put(of_key, chunk, kernel.pull(k, here, features, of_features))
-        return (*hide_gradients(grads, valid), None, None, None)
-
-
-def hide_gradients(grads: list[Tensor], valid: Tensor | None) -> list[Tensor]:
-    """Return the gradients of query, key and value (B, H, T, E), the value's zero where hidden; in place."""
-    if valid is not None:
-        grads[2].masked_fill_(~valid[:, None, :, None], 0.0)
-    return grads
+        return (*grads, None, None, None)
 
 
 def _sum_keys(
@@ -170,9 +163,9 @@ def _sum_keys(
     positions: list[slice],
     scales: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return the total (N, M, V + 1) of phi(k) [v, 1]^T and its gauge (N, 1, 1); write log scales (B, H, T, 1)."""
+    """Return the total (N, V + 1, M) of [v, 1] phi(k)^T and its gauge (N, 1, 1); write log scales (B, H, T, 1)."""
     N, M, _ = weights.shape
-    total = weights.new_zeros(N, M * kernel.n_per_weight, value.shape[-1] + 1)
+    total = weights.new_zeros(N, value.shape[-1] + 1, M * kernel.n_per_weight)
     gauge = weights.new_full((N, 1, 1), hidden_score(weights.dtype))
     for chunk in positions:
         features, log_scale = kernel.stable_and_scale(take(key, chunk, weights.dtype), weights)
@@ -180,5 +173,5 @@ def _sum_keys(
         put(scales, chunk, log_scale)
         before, gauge = gauge, torch.maximum(gauge, log_scale.amax(1, keepdim=True))
         summand = take_values(value, valid, chunk, weights.dtype).mul_((log_scale - gauge).exp_())
-        total.mul_((before - gauge).exp_()).baddbmm_(features.values.mT, summand)
+        total.mul_((before - gauge).exp_()).baddbmm_(summand.mT, features.values)
     return total, gauge

@@ -9,9 +9,10 @@ from attention_arena.hooks import hookimpl
 from attention_arena.layers import Stack
 from attention_arena.measure import Measure
 from attention_arena.variant import Backbone, Capability, Complexity, ModelShape, Variant
-from attention_arena_variants.reformer.attention import ReformerAttention, ReformerOptions
-from attention_arena_variants.reformer.cost import layer_cost
+from attention_arena_variants.reformer.attention import ReformerAttention
+from attention_arena_variants.reformer.cost import layer_cost, paper_flops
 from attention_arena_variants.reformer.diagnostics import LSH
+from attention_arena_variants.reformer.options import ReformerOptions
 
 
 def adapt_shape(options: ReformerOptions, shape: ModelShape) -> ModelShape:
@@ -56,6 +57,7 @@ REFORMER = Variant(
     ),
     adapt_shape=adapt_shape,
     cost=layer_cost,
+    paper_flops=paper_flops,
 )
 
 

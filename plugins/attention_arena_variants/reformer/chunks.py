@@ -179,15 +179,13 @@ def _load(run: SortedRows, parts: Tensor, scratch: Scratch) -> tuple[Tensor, Ten
 
 def _scores(run: SortedRows, piece: slice, query: Tensor, keys: Tensor, scratch: Scratch) -> Tensor:
     """Return the logits (k, m, W) of some chunks, to base 2 and as scratch "scores"."""
+    scores = scratch("scores", len(query[piece]), run.cut.chunk, run.cut.width)
     if run.is_open:
-        scores = scratch("scores", len(query[piece]), run.cut.chunk, run.cut.width)
         torch.bmm(query[piece], keys[piece].mT, out=scores)
         run.in_front(scores, piece).fill_(HIDDEN)
         _itself(scores, run).fill_(SELF_LOGIT * LOG2_E)
         return scores
-    below = run.below(piece, scratch)
-    scores = scratch("scores", len(below), run.cut.chunk, run.cut.width).copy_(below)
-    itself = _itself(scores, run) * -HIDDEN + SELF_LOGIT * LOG2_E
+    itself = _itself(run.below(piece, scores, scratch), run) * -HIDDEN + SELF_LOGIT * LOG2_E
     torch.baddbmm(scores, query[piece], keys[piece].mT, beta=-HIDDEN, out=scores)
     _itself(scores, run).copy_(itself)
     return scores

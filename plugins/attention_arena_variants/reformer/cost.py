@@ -7,10 +7,10 @@ window.
 from __future__ import annotations
 
 from attention_arena.variant import LayerCost, ModelShape
-from attention_arena_variants.reformer.attention import ReformerOptions
+from attention_arena_variants.reformer.cut import Cut
 from attention_arena_variants.reformer.hashing import choose_factors
 from attention_arena_variants.reformer.layout import is_coded, smallest_code
-from attention_arena_variants.reformer.windows import Cut
+from attention_arena_variants.reformer.options import ReformerOptions
 
 FLOAT = 4
 """Bytes."""
@@ -58,3 +58,16 @@ def _kept_of_rounds(options: ReformerOptions, shape: ModelShape, T: int, cut: Cu
     flags = cut.chunk * cut.width if options.attention_dropout else 0
     size = smallest_code(T, first * second, rules).itemsize
     return options.n_hashes * shape.n_heads * (size * n_integers + flags)
+
+
+def paper_flops(options: ReformerOptions, shape: ModelShape, length: int) -> float:
+    """Return the FLOPs of a layer by the paper's count: R 2 m keys for each query, hashing, and projections.
+
+    Buckets are hashed in factors, as the authors' code does; all pairs count where attention is full.
+    """
+    n, D, R = length, shape.d_model, options.n_hashes
+    projections = 2.0 * (3 if options.shared_qk else 4) * n * D**2
+    if options.attention == "full":
+        return projections + 4.0 * D * n**2
+    axes = sum(choose_factors(options.n_buckets, shape.max_length, options.bucket_size)) / 2
+    return projections + 2.0 * n * D * R * axes + 4.0 * D * R * n * min(2 * options.bucket_size, n)

@@ -9,8 +9,8 @@ k of them at a time; W keys in a window (2 m, or m where a row is one chunk).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attention_arena.layers import Scratch, processor_of
+from attention_arena_variants.reformer.cut import Cut
 from attention_arena_variants.reformer.layout import Layout, Rules, invert
 
 TOKENS_AT_ONCE = {"cpu": 2**13}
@@ -25,45 +26,6 @@ TOKENS_AT_ONCE = {"cpu": 2**13}
 
 SCORES_AT_ONCE = {"cpu": 2**18}
 """Scores in memory at a time: what fits the cache of one core; elsewhere a quarter of a gigabyte."""
-
-
-class Cut(NamedTuple):
-    """How a row is cut into chunks."""
-
-    chunk: int
-    """Tokens in a chunk (m)."""
-    n_chunks: int
-    """Chunks in a row."""
-    look_back: int
-    """Keys in front of a row's first chunk: m, or 0 where a row is one chunk."""
-
-    @classmethod
-    def of(cls, length: int, chunk: int) -> Cut:
-        """Cut rows of `length` tokens."""
-        n_chunks = math.ceil(length / chunk)
-        return cls(chunk, n_chunks, chunk if n_chunks > 1 else 0)
-
-    @property
-    def length(self) -> int:
-        """Places in a row (L)."""
-        return self.n_chunks * self.chunk
-
-    @property
-    def width(self) -> int:
-        """Keys in a window (W)."""
-        return self.look_back + self.chunk
-
-    def chunks(self, x: Tensor) -> Tensor:
-        """Return `x` (n L, ...) as a view (G, m, ...)."""
-        return torch.unflatten(x, 0, (-1, self.chunk))
-
-    def windows(self, x: Tensor) -> Tensor:
-        """Return `x` (look-back + n L, ...) as a view (G, W, ...) of overlapping windows."""
-        return x.unfold(0, self.width, self.chunk).movedim(-1, 1)
-
-    def look_back_from(self, x: Tensor) -> Tensor:
-        """Return `x` (n L) with its last chunk in front as well, (look-back + n L)."""
-        return torch.cat([x[len(x) - self.look_back :], x])
 
 
 class Rows(NamedTuple):
@@ -101,31 +63,31 @@ class SortedRows:
     """
 
     def __init__(self, layout: Layout, rules: Rules, rows: Rows, r: int) -> None:
-        self.rules, self.rows = rules, rows
+        self.rules, self.rows, self.layout = rules, rows, layout
         order = self._of_round(layout.order, r).long()  # (n, T)
         n, self.length = order.shape
         self.cut = Cut.of(self.length, rules.chunk)
-        self.places = functional.pad(order, (0, self.cut.length - self.length))  # (n, L)
+        n_more = self.cut.length - self.length
+        self.places = order if n_more == 0 else functional.pad(order, (0, n_more))  # (n, L)
+        self._indices: dict[int, Tensor] = {}
         before = torch.arange(0, n * self.cut.length, self.cut.length, device=order.device).unsqueeze(-1)
         self.ranks = (invert(order) + before).flatten()  # (n T)
         self.kept = None if layout.kept is None else self._of_round(layout.kept, r)  # (n, m, W)
-        self.positions = self._positions(layout)
         self.own_codes = self._codes(layout, r) if rules.coded else None
+        self.earlier_codes = [self._codes(layout, other) for other in range(r if rules.duplicate_correction else 0)]
+        self.is_coded = rules.coded or bool(self.earlier_codes)
         # Then what stands in front of a row is all that is hidden, and masks of every pair are not needed.
         self.is_open = not (
-            rules.causal or rules.coded or rules.wrap or layout.valid is not None or self.cut.length > self.length
-        ) and (r == 0 or not rules.duplicate_correction)
-        self.earlier_codes = [self._codes(layout, other) for other in range(r if rules.duplicate_correction else 0)]
+            rules.causal or self.is_coded or rules.wrap or layout.valid is not None or self.cut.length > self.length
+        )
 
     def gather(self, x: Tensor, part: int, into: Tensor) -> Tensor:
         """Fill `into` (n L, E), or (look-back + n L, E), with part `part` of `x` (B, T, parts, H, E), and return it."""
-        B, T, n_parts, H, E = x.shape
-        row = torch.arange(B, device=x.device)[self.rows.batch, None] * (T * n_parts * H)
-        row = row + torch.arange(part * H, (part + 1) * H, device=x.device)[self.rows.heads]  # (b, h)
-        index = (self.places * (n_parts * H) + row.view(-1, 1)).flatten()  # (n L)
-        if len(into) > len(index):
-            index = self.cut.look_back_from(index)
-        flat = x.view(-1, E)
+        _, _, n_parts, H, E = x.shape
+        if n_parts not in self._indices:
+            self._indices[n_parts] = self._index(*x.shape[:4])
+        index = self._indices[n_parts][-len(into) :]
+        flat = x.view(-1, E)[part * H :]
         if flat.dtype == into.dtype:
             return torch.index_select(flat, 0, index, out=into)
         return into.copy_(flat.index_select(0, index))
@@ -139,7 +101,7 @@ class SortedRows:
     def unsort(self, x: Tensor, into: Tensor | None = None) -> Tensor:
         """Return `x` (n L, ...) by position, (n, T, ...), in the memory of `into` where it is given."""
         found = torch.index_select(x, 0, self.ranks, out=None if into is None else into.flatten(0, 1))
-        return torch.unflatten(found, 0, (-1, self.length))
+        return found.view(-1, self.length, *x.shape[1:])
 
     def own(self, x: Tensor) -> Tensor:
         """Return `x` (look-back + n L, E) with what stands in front added where it was taken from, (n L, E)."""
@@ -154,21 +116,24 @@ class SortedRows:
         for start in range(0, n_chunks, k):
             yield slice(start, min(start + k, n_chunks))
 
-    def below(self, piece: slice, scratch: Scratch) -> Tensor:
-        """Return 0 where the queries of some chunks may attend and less elsewhere, integers (k, m or 1, W)."""
+    def below(self, piece: slice, into: Tensor, scratch: Scratch) -> Tensor:
+        """Fill `into` (k, m, W) with 0 where queries of some chunks may attend, and whole numbers below 0 elsewhere."""
         of_query, of_key = (x[piece] for x in self.positions)
-        size = len(of_key), self.cut.chunk, self.cut.width
-        whole, near, other = (scratch(name, *size, dtype=of_key.dtype) for name in ("below", "near", "other"))
+
+        def integers(name: str) -> Tensor:
+            return scratch(name, *into.shape, dtype=of_key.dtype)
+
+        whole = integers("below") if self.is_coded else into
         below = torch.sub(of_query, of_key, out=whole) if self.rules.causal else self.length - 1 - of_key
         if self.own_codes is not None:
-            behind = self._behind(self.own_codes, piece, near)
+            behind = self._behind(self.own_codes, piece, integers("near"))
             below = torch.minimum(below, behind.neg_().add_(self.rules.reach), out=whole)
         if self.earlier_codes:
-            nearest = self._behind(self.earlier_codes[0], piece, near)
+            nearest = self._behind(self.earlier_codes[0], piece, integers("near"))
             for codes in self.earlier_codes[1:]:
-                torch.minimum(nearest, self._behind(codes, piece, other), out=nearest)
+                torch.minimum(nearest, self._behind(codes, piece, integers("other")), out=nearest)
             below = torch.minimum(below, nearest.sub_(self.rules.reach + 1), out=whole)
-        return below.clamp_(max=0)
+        return into.copy_(below.clamp_(max=0))
 
     def in_front(self, scores: Tensor, piece: slice) -> Tensor:
         """Return `scores` (k, m, W) of some chunks with what stands in front of a row, a view (rows, m, look-back)."""
@@ -184,14 +149,24 @@ class SortedRows:
         """Return these rows of `x` (B, H, R, ...) in round `r`, (n, ...)."""
         return self.rows.by_head(x)[:, :, r].flatten(0, 1)
 
-    def _positions(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        """Return positions of queries (G, m, 1) and keys (G, 1, W), beyond every query where a key is out for all."""
-        place, T = self.places.to(layout.order.dtype), self.length
-        of_key = place.clone()
-        of_key[:, T:] = T
+    def _index(self, B: int, T: int, n_parts: int, H: int) -> Tensor:
+        """Return which rows of (B T parts H, E) the sorted tokens of part 0 are, with the look-back in front."""
+        row = torch.arange(B, device=self.places.device)[self.rows.batch, None] * (T * n_parts * H)
+        row = row + torch.arange(H, device=row.device)[self.rows.heads]  # (b, h)
+        return self.cut.look_back_from((self.places * (n_parts * H) + row.view(-1, 1)).flatten())
+
+    @cached_property
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Positions of queries (G, m, 1) and keys (G, 1, W), beyond every query where a key is out for all."""
+        layout = self.layout
+        # Numbers that scores are made of, where no integers are compared with them.
+        place, T = self.places.to(layout.order.dtype if self.is_coded else torch.float32), self.length
+        of_key = place
+        if self.cut.length > T:
+            of_key = functional.pad(place[:, :T], (0, self.cut.length - T), value=T)
         if layout.valid is not None:
             valid = layout.valid[:, None].expand(-1, layout.order.shape[1], -1)  # (B, H, T)
-            of_key.masked_fill_(~self.rows.by_head(valid).flatten(0, 1).gather(1, self.places), T)
+            of_key = of_key.masked_fill(~self.rows.by_head(valid).flatten(0, 1).gather(1, self.places), T)
         windows = self.cut.windows(self.cut.look_back_from(of_key.flatten())).contiguous()  # (G, W)
         if not self.rules.wrap:
             windows[:: self.cut.n_chunks, : self.cut.look_back] = T
