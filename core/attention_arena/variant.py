@@ -186,6 +186,9 @@ class Variant:
     """(options, shape) -> the shape that this variant really uses (Reformer: reversible); shown as a departure."""
     cost: Callable[[Any, ModelShape, int], LayerCost] | None = None
     """(options, shape, length) -> what one layer costs by formula; the contract suite compares it with counts."""
+    paper_flops: Callable[[Any, ModelShape, int], float] | None = None
+    """(options, shape, length) -> FLOPs of one layer's forward by the paper's count: projections, and once each pair of
+    query and key that counts. The contract suite allows twice as many."""
     initialise: Callable[[Any, nn.Module], None] | None = None
     """(options, model) -> None: sets initial weights outside the backbone (`model.embedding`, `model.head`), where the
     paper prescribes them."""

@@ -78,6 +78,11 @@ class _SquareOfFirstOrder(torch.autograd.Function):
         return 2 * x.detach() * grad
 
 
+class CutsAGradientOfPaddedRows(Sound):
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        return super().attend(query, key if context.valid is None else key.detach(), value, context)
+
+
 class ForgetsASecondDerivative(Sound):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
         squares: Tensor = _SquareOfFirstOrder.apply(value)  # type: ignore[no-untyped-call]
@@ -87,6 +92,12 @@ class ForgetsASecondDerivative(Sound):
 class LeaksTheFuture(Sound):
     def allowed(self, T: int, context: Context) -> Tensor:
         return super().allowed(T, context) | torch.ones(T, T, dtype=torch.bool).tril(1)
+
+
+class LeaksTheFutureOfPaddedRows(LeaksTheFuture):
+    def allowed(self, T: int, context: Context) -> Tensor:
+        allowed = super().allowed(T, context)
+        return allowed if context.valid is not None else Sound.allowed(self, T, context)
 
 
 class LeaksThroughAMaximum(Sound):
@@ -140,6 +151,13 @@ class ForgetsWhileDecoding(Sound):
         return heads, (keys[:, :, -3:], values[:, :, -3:])
 
 
+class ForgetsTheFirstTokenOfPaddedRows(Sound):
+    def allowed(self, T: int, context: Context) -> Tensor:
+        allowed = super().allowed(T, context)
+        hidden = (torch.arange(T) == 0) & (torch.arange(T)[:, None] > 0)
+        return allowed if context.valid is None else allowed & ~hidden
+
+
 class MixesRows(Sound):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
         return super().attend(query, key, value - 0.1 * value.mean(0, keepdim=True), context)
@@ -154,6 +172,42 @@ class CountsRows(Sound):
 class WeighsByTwo(Sound):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
         return 2 * super().attend(query, key, value, context)
+
+
+class ScalesOneHead(Sound):
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        scale = 1 + 0.1 * torch.arange(query.shape[1], dtype=query.dtype)
+        return super().attend(query, key, value, context) * scale[:, None, None]
+
+
+class SharpensOneHead(Sound):
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        return super().attend(query * torch.arange(1, 3, dtype=query.dtype)[:, None, None], key, value, context)
+
+
+class SeesMoreWithOneHead(Sound):
+    """Heads that differ on purpose, as their masks show."""
+
+    def allowed(self, T: int, context: Context) -> Tensor:
+        near = torch.ones(T, T, dtype=torch.bool).triu(-2).tril(2)
+        return super().allowed(T, context) & torch.stack([near, torch.ones_like(near)])
+
+
+class ReturnsMoreThanItsWeights(Sound):
+    """Its weights sum to 1, and it returns 1.1 times the values under them."""
+
+    def forward(self, x: Tensor, context: Context) -> AttentionOutput:
+        return AttentionOutput(1.1 * super().forward(x, context).hidden)
+
+
+class WeighsByAnotherMatrix(Sound):
+    def weights(self, x: Tensor, context: Context) -> Tensor:
+        return super().weights(x, context).flip(1)
+
+
+class ComputesThreeTimes(Sound):
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        return sum(super(ComputesThreeTimes, self).attend(query, key, value, context) for _ in range(3)) / 3
 
 
 class DrawsWithItsOwnGenerator(Sound):

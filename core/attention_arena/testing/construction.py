@@ -7,9 +7,8 @@ import io
 import torch
 from torch import Tensor
 
-from attention_arena.layers import HeadAttention
-from attention_arena.testing.trial import D_MODEL, MAX_LENGTH, Trial, blocks_of, forward, inputs, loss_of, trials
-from attention_arena.testing.verdict import NotApplicable, require, require_close, require_finite
+from attention_arena.testing.trial import D_MODEL, MAX_LENGTH, Trial, forward, inputs, loss_of, trials
+from attention_arena.testing.verdict import require, require_close, require_finite
 from attention_arena.variant import Backbone, Context, Options, Variant
 
 
@@ -103,22 +102,3 @@ def check_equivariance(variant: Variant, options: Options) -> None:
         alone = forward(backbone, x[:1], Context(landmarks=marked[:1])).hidden
         require(alone.shape == (1, T, D_MODEL), f"{trial}: a batch of one gives shape {tuple(alone.shape)}")
         require_close(alone, straight[:1], f"{trial}: a row alone")
-
-
-def check_weights(variant: Variant, options: Options) -> None:
-    """The weights of a query's keys sum to 1: equal values come out as they are, whatever query and key are."""
-    n_checked = 0
-    for trial in trials(variant, options):
-        for layer, block in enumerate(blocks_of(trial.backbone())):
-            attention = block.attention
-            if not isinstance(attention, HeadAttention):
-                continue
-            query, key = (
-                inputs(2, MAX_LENGTH, seed=seed).view(2, MAX_LENGTH, 2, -1).transpose(1, 2) for seed in (1, 2)
-            )
-            ones = torch.ones_like(query)
-            heads = attention.attend(query, key, ones, Context())
-            require_close(heads, ones, f"{trial}: attention {layer} over values of 1")
-            n_checked += 1
-    if not n_checked:
-        raise NotApplicable(f"{variant.name} has no attention from heads to heads")

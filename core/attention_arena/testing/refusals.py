@@ -13,7 +13,10 @@ SHORT = 5
 
 
 def check_refusals(variant: Variant, options: Options) -> None:
-    """Inputs of a wrong rank, width, length, dtype or mask raise a ValueError that names both shapes or dtypes."""
+    """Inputs of a wrong rank, width, length, dtype, device or mask raise a ValueError that names found and expected.
+
+    Of tensors on another device (the meta device, which every machine has) it names both devices.
+    """
     good = inputs(2, SHORT)
     mask = torch.ones(2, SHORT, dtype=torch.bool)
     cases: dict[str, tuple[Tensor, Context, tuple[str, ...]]] = {
@@ -23,6 +26,9 @@ def check_refusals(variant: Variant, options: Options) -> None:
         "another dtype": (good.float(), Context(), ("torch.float32", "torch.float64")),
         "valid of another shape": (good, Context(valid=mask[:, 1:]), (f"(2, {SHORT})", f"(2, {SHORT - 1})")),
         "valid of numbers": (good, Context(valid=mask.float()), ("bool", "torch.float32")),
+        "another device": (good.to("meta"), Context(), ("meta", "cpu")),
+        "valid on another device": (good, Context(valid=mask.to("meta")), ("meta", "cpu")),
+        "landmarks on another device": (good, Context(landmarks=mask.to("meta")), ("meta", "cpu")),
         "landmarks of another shape": (good, Context(landmarks=mask[:1]), (f"(2, {SHORT})", f"(1, {SHORT})")),
     }
     for trial in trials(variant, options):

@@ -10,18 +10,14 @@ from torch import Tensor
 
 from attention_arena.layers import Stack
 from attention_arena.layers.reversible import run_two_streams
-from attention_arena.testing.trial import forward, inputs, loss_of, trials
+from attention_arena.testing.trial import forward, inputs, loss_of, paddings, real_only, trials
 from attention_arena.testing.verdict import NotApplicable, require_close
-from attention_arena.variant import Backbone, Capability, Context, Options, Variant
+from attention_arena.variant import Backbone, Context, Options, Variant
 
 
 def check_residuals(variant: Variant, options: Options) -> None:
     """Plain and checkpointed give equal losses and gradients, reversible those of its two plain streams."""
-    contexts = [Context()]
-    if Capability.PADDING in variant.supports:
-        valid = torch.ones(2, 11, dtype=torch.bool)
-        valid[1, 7:] = False
-        contexts.append(Context(valid))
+    contexts = [Context(valid) for valid in paddings(variant, 2, 11)]
     for pairs in (_plain_and_checkpointed, _reversible_and_two_streams):
         for first, second, what in pairs(variant, options):
             for context in contexts:
@@ -65,10 +61,7 @@ def _require_equal_passes(first: Backbone, second: Backbone, context: Context, w
 def _losses_and_gradients(backbone: Backbone, context: Context) -> dict[str, Tensor]:
     backbone.train().zero_grad()
     x = inputs(2, 11).requires_grad_()
-    hidden = forward(backbone, x, context).hidden
-    if context.valid is not None:
-        hidden = hidden.masked_fill(~context.valid[..., None], 0.0)
-    loss: Any = loss_of(hidden)
+    loss: Any = loss_of(real_only(forward(backbone, x, context).hidden, context.valid))
     # Backward must bring its own generator state, whatever has been drawn since forward.
     torch.manual_seed(99)
     loss.backward()

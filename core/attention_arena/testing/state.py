@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from attention_arena.testing.trial import Trial, forward, inputs, requires, trials
+from attention_arena.testing.trial import Trial, forward, inputs, paddings, requires, trials
 from attention_arena.testing.verdict import require, require_close
 from attention_arena.variant import Capability, Context, Options, State, Variant
 
 
 def check_stepwise(variant: Variant, options: Options) -> None:
-    """Decoding token by token equals one causal pass at every position."""
+    """Decoding token by token equals one causal pass at every position, and a padded one at every real position."""
     requires(variant, Capability.STEPWISE)
     require(Capability.CAUSAL in variant.supports, f"{variant.name}: claims stepwise decoding without causal")
     B, T = 2, 11
@@ -23,13 +23,16 @@ def check_stepwise(variant: Variant, options: Options) -> None:
     for fields in shapes:
         for trial in trials(variant, options, causal=True, **fields):
             backbone = trial.backbone()
-            expected = forward(backbone, x).hidden
+            passes = [(valid, forward(backbone, x, Context(valid)).hidden) for valid in paddings(variant, B, T)]
             state: State | None = None
             for t in range(T):
                 torch.manual_seed(2)
                 hidden, state = backbone.step(x[:, t : t + 1], Context(state=state))
-                what = f"{trial}, {fields}: step {t} of {T} against one pass"
-                require_close(hidden, expected[:, t : t + 1], what)
+                for valid, expected in passes:
+                    # A row that has ended is decoded on, in vain; real tokens of a padded pass came before.
+                    real = slice(None) if valid is None else valid[:, t]
+                    what = f"{trial}, {fields}: step {t} of {T} against one pass{'' if valid is None else ', padded'}"
+                    require_close(hidden[real], expected[real, t : t + 1], what)
 
 
 def check_segment_state(variant: Variant, options: Options) -> None:

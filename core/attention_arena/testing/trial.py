@@ -86,6 +86,15 @@ def inputs(B: int, T: int, seed: int = 1, dtype: torch.dtype = torch.float64, wi
     return torch.randn(B, T, width, generator=generator, dtype=torch.float64).to(dtype)
 
 
+def paddings(variant: Variant, B: int, T: int) -> list[Tensor | None]:
+    """Return what `valid` may be: None and, of a variant that takes padding, (B, T) with the last third of odd rows."""
+    if Capability.PADDING not in variant.supports:
+        return [None]
+    valid = torch.ones(B, T, dtype=torch.bool)
+    valid[1::2, T - T // 3 :] = False
+    return [None, valid]
+
+
 def landmarks(B: int, T: int) -> Tensor:
     """Return landmarks (B, T): the first token and, in odd rows, the third."""
     marked = torch.zeros(B, T, dtype=torch.bool)
@@ -101,6 +110,11 @@ def forward(backbone: Backbone, x: Tensor, context: Context = Context(), seed: i
     return output
 
 
+def real_only(hidden: Tensor, valid: Tensor | None) -> Tensor:
+    """Return hidden states (B, T, D) with zeros outside `valid` (B, T), where they may be anything."""
+    return hidden if valid is None else hidden.masked_fill(~valid[..., None], 0.0)
+
+
 def loss_of(hidden: Tensor) -> Tensor:
     """Return a weighted sum (0-dim) of hidden states (B, T, D) in which every element has a weight of its own."""
     places = torch.arange(hidden.shape[-2] * hidden.shape[-1], device=hidden.device, dtype=torch.float64)
@@ -112,8 +126,7 @@ def forward_backward(backbone: Backbone, x: Tensor, context: Context = Context()
     """Run a backbone and return hidden states and the input's gradient under `loss_of` the valid positions."""
     x = x.clone().requires_grad_()
     hidden = forward(backbone, x, context, seed).hidden
-    seen = hidden if context.valid is None else hidden.masked_fill(~context.valid[..., None], 0.0)
-    (gradient,) = torch.autograd.grad(loss_of(seen), [x])
+    (gradient,) = torch.autograd.grad(loss_of(real_only(hidden, context.valid)), [x])
     return Run(hidden.detach(), gradient)
 
 

@@ -13,16 +13,17 @@ from attention_arena.testing.construction import (
     check_equivariance,
     check_shapes,
     check_state_dict,
-    check_weights,
 )
 from attention_arena.testing.cost import check_cost
 from attention_arena.testing.formula import check_formula
+from attention_arena.testing.heads import check_heads, check_weights
 from attention_arena.testing.masking import check_finite, check_padding
 from attention_arena.testing.refusals import check_refusals
 from attention_arena.testing.residuals import check_residuals
 from attention_arena.testing.state import check_segment_state, check_stepwise
 from attention_arena.testing.trial import one_thread
 from attention_arena.testing.verdict import ContractError, Finding, NotApplicable
+from attention_arena.testing.waste import check_waste
 from attention_arena.variant import Options, Variant
 
 if TYPE_CHECKING:
@@ -41,10 +42,12 @@ VARIANT_CHECKS: Mapping[str, VariantCheck] = {
     "finite": check_finite,
     "stepwise": check_stepwise,
     "equivariance": check_equivariance,
+    "heads": check_heads,
     "weights": check_weights,
     "residuals": check_residuals,
     "cost": check_cost,
     "formula": check_formula,
+    "waste": check_waste,
     "refusals": check_refusals,
     "segment_state": check_segment_state,
 }

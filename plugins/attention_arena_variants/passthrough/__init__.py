@@ -38,6 +38,7 @@ PASSTHROUGH = Variant(
     complexity=Complexity(time=1.0, memory=1.0, formula="n d^2"),
     reference=True,
     cost=cost,
+    paper_flops=lambda options, shape, length: cost(options, shape, length).flops,
 )
 
 
