@@ -58,7 +58,7 @@ def _trust(command: str, minutes: float) -> list[str]:
         "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, numpy {version('numpy')}",
         "attention-arena": f"{origin.arena_version}, commit {commit}",
-        "bf16": f"a projection takes {number(half_precision_ratio())} times as long as in float32 on this processor",
+        "bf16": f"PyTorch's own projection takes {number(half_precision_ratio())} times as long here as in float32",
         "load while measuring": f"{os.getloadavg()[2]:.1f} over the last 15 minutes, this benchmark included",
     }
     return [
