@@ -139,15 +139,15 @@ def test_float32_is_near_the_formula_in_float64(options: dict[str, Any], causal:
 @pytest.mark.parametrize("chunk", [1, 8, N])
 @pytest.mark.parametrize("kernel", ["positive", "trigonometric", "relu"])
 @pytest.mark.parametrize("T", [1, 7, N])
-def test_the_causal_form_is_the_masked_matrix_at_any_chunk(chunk: int, kernel: str, T: int) -> None:
-    """P8: tril(phi(Q) phi(K)^T), at chunks of one token, of some and of all."""
+def test_p8_the_causal_form_is_the_masked_matrix_at_any_chunk(chunk: int, kernel: str, T: int) -> None:
+    """The matrix is tril(phi(Q) phi(K)^T), at chunks of one token, of some and of all."""
     require_equal_passes(layer(True, kernel=kernel, chunk=chunk), heads(T), None, True)
 
 
 @pytest.mark.parametrize("options", [{}, {"eps": 1e-4}, {"kernel": "trigonometric"}, {"kernel": "relu"}])
 @pytest.mark.parametrize("chunk", [1, 4, N])
-def test_later_keys_of_any_size_change_nothing(options: dict[str, Any], chunk: int) -> None:
-    """P8: a prefix is the same to the bit when later keys are 5 times as large, with eps too."""
+def test_p8_later_keys_of_any_size_change_nothing(options: dict[str, Any], chunk: int) -> None:
+    """A prefix is the same to the bit when later keys are 5 times as large, with eps too."""
     attention = layer(True, chunk=chunk, **options).float()
     query, key, value = heads(dtype=torch.float32)
     expected = attention.attend(query, key, value, Context())
@@ -158,9 +158,22 @@ def test_later_keys_of_any_size_change_nothing(options: dict[str, Any], chunk: i
         assert not torch.equal(found[:, :, t:], expected[:, :, t:])
 
 
+def test_causal_rows_vanish_in_float32_where_queries_and_keys_are_huge() -> None:
+    """A caveat that the README states: sums far below the largest term so far are lost; in float64 they are not."""
+    lost = {}
+    for dtype in (torch.float32, torch.float64):
+        attention = layer(True, d_head=64, n_features=64, chunk=16).to(dtype)
+        query, key, value = (part.to(dtype) for part in heads(64, E=64))
+        for deviation in (4, 16):
+            found = attention.attend(deviation * query, deviation * key, value, Context())
+            lost[dtype, deviation] = int((found == 0).all(-1).sum())
+    assert lost.pop((torch.float32, 16)) > 0
+    assert not any(lost.values())
+
+
 @DIRECTIONS
-def test_relu_attention_is_its_explicit_kernel(causal: bool) -> None:
-    """P12: weights relu(W q) + eps times relu(W k) + eps, over their sum."""
+def test_p12_relu_attention_is_its_explicit_kernel(causal: bool) -> None:
+    """Weights relu(W q) + eps times relu(W k) + eps, over their sum."""
     attention = layer(causal, kernel="relu", eps=0.05)
     query, key, value = heads()
     (W,) = attention.directions.current

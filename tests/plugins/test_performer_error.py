@@ -42,21 +42,21 @@ def weights(query: Tensor, key: Tensor, kernel: FeatureMap, directions: Tensor) 
     return matrix, matrix.sum(-1, keepdim=True)
 
 
-def test_the_error_falls_with_every_doubling_of_the_features() -> None:
-    """P4: from 16 to 512 features by more than 8 times, over 60 draws."""
+def test_p4_the_error_falls_with_every_doubling_of_the_features() -> None:
+    """From 16 to 512 features by more than 8 times, over 60 draws."""
     errors = [mean_squared_error("orthogonal", m) for m in (16, 32, 64, 128, 256, 512)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] <= errors[0] / 8
 
 
-def test_orthogonal_directions_lower_the_error() -> None:
-    """P5, of attention: by 5 % or more, averaged over the number of features."""
+def test_p5_orthogonal_directions_lower_the_error() -> None:
+    """By 5 % or more, averaged over the number of features."""
     ratios = [mean_squared_error("orthogonal", m) / mean_squared_error("iid", m) for m in (16, 32, 64, 128)]
     assert sum(ratios) / len(ratios) <= 0.95
 
 
-def test_trigonometric_features_fail_where_positive_ones_do_not() -> None:
-    """P7: at standard deviation 1 some of their sums are negative, and the median error is 100 times as large."""
+def test_p7_trigonometric_features_fail_where_positive_ones_do_not() -> None:
+    """At standard deviation 1 some of their sums are negative, and the median error is 100 times as large."""
     n_draws, n = 40, 256
     query, key, value = (tokens(n_draws, n, 1.0, seed).double() for seed in (1, 2, 3))
     expected = functional.scaled_dot_product_attention(query, key, value)
@@ -69,8 +69,8 @@ def test_trigonometric_features_fail_where_positive_ones_do_not() -> None:
     assert medians["trigonometric"] >= 100 * medians["positive"]
 
 
-def test_the_error_does_not_depend_on_the_length() -> None:
-    """P9: the relative error of attention's weights at 64 features, within 30 % from 256 to 4096 tokens."""
+def test_p9_the_error_does_not_depend_on_the_length() -> None:
+    """The relative error of attention's weights at 64 features, within 30 % from 256 to 4096 tokens."""
     n_draws, n_queries = 40, 48
     directions = draws("orthogonal", n_draws, 64)
     errors = []

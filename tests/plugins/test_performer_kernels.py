@@ -66,8 +66,8 @@ def trigonometric_error(m: int) -> float:
     return (grows * truth() ** -2 * (1 - apart).square() / (2 * m)).item()
 
 
-def test_errors_are_the_closed_forms() -> None:
-    """P1: the mean over 2e5 draws of 16 directions is off by 1 to 3 %, as estimates have heavy tails; 10 % allowed."""
+def test_p1_errors_are_the_closed_forms() -> None:
+    """The mean over 2e5 draws of 16 directions is off by 1 to 3 %, as estimates have heavy tails; 10 % allowed."""
     generator = torch.Generator().manual_seed(0)
     forms = {POSITIVE: positive_error, HYPERBOLIC: hyperbolic_error, TRIGONOMETRIC: trigonometric_error}
     found = dict.fromkeys(forms, 0.0)
@@ -81,16 +81,16 @@ def test_errors_are_the_closed_forms() -> None:
 
 @pytest.mark.parametrize("kernel", [POSITIVE, HYPERBOLIC, TRIGONOMETRIC])
 @pytest.mark.parametrize("distribution", ["iid", "orthogonal"])
-def test_estimates_are_unbiased(kernel: FeatureMap, distribution: Distribution) -> None:
-    """P2: the mean is within 4 standard errors of exp(x . y), and those are below 1 % of it."""
+def test_p2_estimates_are_unbiased(kernel: FeatureMap, distribution: Distribution) -> None:
+    """The mean is within 4 standard errors of exp(x . y), and those are below 1 % of it."""
     found = estimates(kernel, sets(distribution, 10_000))
     error = found.std() / len(found) ** 0.5
     assert error < 0.01 * truth()
     assert (found.mean() - truth()).abs() < 4 * error
 
 
-def test_orthogonal_directions_are_uniform() -> None:
-    """P3: either sign of the first coordinate, right angles, and the lengths of Gaussian vectors."""
+def test_p3_orthogonal_directions_are_uniform() -> None:
+    """Either sign of the first coordinate, right angles, and the lengths of Gaussian vectors."""
     directions = sets("orthogonal", 2000)
     assert (directions[:, 0, 0] < 0).double().mean().item() == pytest.approx(0.5, abs=0.05)
     products = directions @ directions.mT
@@ -111,8 +111,8 @@ def test_a_number_of_directions_that_is_no_multiple_of_the_width_cuts_the_last_b
 
 
 @pytest.mark.parametrize("m", [4, 16])
-def test_orthogonal_directions_keep_their_bound(m: int) -> None:
-    """P5, of one kernel: theorem 2's bound and 5 % for sampling; the independent error is above it at 16."""
+def test_p5_orthogonal_directions_keep_their_bound(m: int) -> None:
+    """Theorem 2's bound and 5 % for sampling; the independent error is above it at 16."""
     x, y = pair()
     gap = truth() - (-(x.square().sum() + y.square().sum()) / 2).exp()
     bound = positive_error(m) - 2 * (m - 1) / (m * (D + 2)) * gap.square().item()
@@ -121,15 +121,15 @@ def test_orthogonal_directions_keep_their_bound(m: int) -> None:
     assert found < squared_error(POSITIVE, sets("iid", 20_000, m))
 
 
-def test_hyperbolic_features_beat_as_many_positive_ones() -> None:
-    """P6: m directions and their opposites against 2 m directions."""
+def test_p6_hyperbolic_features_beat_as_many_positive_ones() -> None:
+    """Of m directions and their opposites against 2 m directions."""
     m = D // 2
     directions = sets("iid", 20_000)
     assert squared_error(HYPERBOLIC, directions[:, :m]) < 0.9 * squared_error(POSITIVE, directions)
 
 
-def test_regularised_directions_are_biased_low() -> None:
-    """P11: by more than sampling explains, and by at most 2 / d^(1/3); in return the estimates vary less."""
+def test_p11_regularised_directions_are_biased_low() -> None:
+    """By more than sampling explains, and by at most 2 / d^(1/3); in return the estimates vary less."""
     regularised, orthogonal = (estimates(POSITIVE, sets(kind, 10_000)) for kind in ("regularised", "orthogonal"))
     error = regularised.std() / len(regularised) ** 0.5
     assert regularised.mean() + 4 * error < truth()

@@ -53,27 +53,26 @@ def tokens(seed: int = 1) -> Tensor:
     return torch.randn(2, 7, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_directions_change_when_it_is_time_and_only_then() -> None:
-    """P10: after every 3 forwards of training."""
+def test_p10_directions_change_when_it_is_time_and_only_then() -> None:
+    """After every 3 forwards of training."""
     assert redraws(directions(3), 10) == [3, 6, 9]
 
 
-def test_evaluation_draws_nothing_and_counts_nothing() -> None:
-    """P10: no redraw in evaluation, however many forwards, nor is the next one of training closer."""
+def test_p10_evaluation_draws_nothing_and_counts_nothing() -> None:
+    """No redraw in evaluation, however many forwards, nor is the next one of training closer."""
     module = directions(3)
     assert redraws(module, 2) == []
     assert redraws(module.eval(), 20) == []
     assert redraws(module.train(), 3) == [1]
 
 
-def test_an_interval_of_zero_draws_never_again() -> None:
-    """P10."""
+def test_p10_an_interval_of_zero_draws_never_again() -> None:
     assert redraws(directions(0), 50) == []
 
 
 @pytest.mark.parametrize("interval", [0, None])
-def test_a_layer_without_an_interval_keeps_its_directions(interval: int | None) -> None:
-    """P10, in a model; with an interval of 2 the third forward has others."""
+def test_p10_a_layer_without_an_interval_keeps_its_directions(interval: int | None) -> None:
+    """With an interval of 2 the third forward has others."""
     for redraw_interval, changes in ((interval, False), (2, True)):
         backbone = stack(redraw_interval=redraw_interval)
         before = [buffer.clone() for buffer in current(backbone)]

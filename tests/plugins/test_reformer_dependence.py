@@ -80,6 +80,16 @@ def test_padding_changes_nothing(options: dict[str, Any], causal: bool, length: 
     torch.testing.assert_close(found, attention(x, Context()).hidden, atol=1e-10, rtol=0)
 
 
+def test_with_wrap_outputs_depend_on_how_far_a_batch_pads_them() -> None:
+    """The first chunk sees the last, which is padding in one batch and the row's own end in another; as the README says."""
+    attention = layer(n_hashes=2, wrap=True).eval()
+    x = torch.randn(1, 7, D, dtype=torch.float64)
+    longer = torch.cat([x, torch.randn(1, 6, D, dtype=torch.float64)], dim=1)
+    valid = (torch.arange(13) < 7)[None]
+    found = attention(longer, Context(valid)).hidden[:, :7]
+    assert (found - attention(x, Context()).hidden).abs().max() > 1e-3
+
+
 def test_padding_has_a_bucket_of_its_own_and_an_all_padded_row_gives_zeros() -> None:
     attention = layer(n_hashes=2)
     valid = half_padded(13)
