@@ -72,17 +72,28 @@ def _trust(command: str, minutes: float) -> list[str]:
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> str:
-    words = {True: "holds", False: "**missed**", None: "-"}
-    n_missed = sum(verdict.holds is False for verdict in verdicts)
-    n_judged = sum(verdict.holds is not None for verdict in verdicts)
-    head = f"{n_judged - n_missed} of {n_judged} hold.\n\n"
-    return head + table(
-        ["bar", "where", "at most", "found", "", ""],
-        [
-            [each.bar, each.where, number(each.limit), number(each.found), words[each.holds], each.detail]
-            for each in verdicts
-        ],
-    )
+    """Return a line for each kind of bar, with what comes nearest to it or misses it most, and all that are missed."""
+    kinds: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        kinds.setdefault(verdict.bar, []).append(verdict)
+    summary = [_summarised(name, each) for name, each in kinds.items()]
+    body = [
+        [each.bar, each.where, number(each.limit), number(each.found), each.detail]
+        for each in verdicts
+        if each.holds is False
+    ]
+    missed = ["Missed:", table(["bar", "where", "at most", "found", ""], body)] if body else []
+    head = ["bar", "hold", "nearest, or missed most", "at most", "found"]
+    return "\n\n".join(["`bars.csv` has every one.", table(head, summary), *missed])
+
+
+def _summarised(name: str, verdicts: Sequence[Verdict]) -> list[str]:
+    judged = [each for each in verdicts if each.holds is not None and each.limit and each.found is not None]
+    hold = f"{sum(each.holds is True for each in judged)} of {len(judged)}"
+    if not judged:
+        return [name, hold, "", "", ""]
+    worst = max(judged, key=lambda each: (each.found or 0) / (each.limit or 1))
+    return [name, hold, worst.where, number(worst.limit), number(worst.found)]
 
 
 def _times(lines: Sequence[Line]) -> list[str]:
