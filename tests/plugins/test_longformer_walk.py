@@ -107,20 +107,21 @@ def test_a_long_row_is_read_where_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("B", "positions", "options", "is_by_channel"),
+    ("T", "positions", "options", "is_by_channel"),
     [
-        (1, "none", {}, True),
-        (1, "none", {"n_landmarks": 1}, True),
-        (1, "none", {"n_landmarks": 1, "global_projections": False}, False),
-        (1, "none", {"dilation": 2}, False),
-        (1, "rotary", {}, False),
-        (2, "none", {}, False),
+        (20, "none", {}, True),
+        (20, "none", {"n_landmarks": 1}, True),
+        (20, "none", {"n_landmarks": 1, "global_projections": False}, False),
+        (20, "none", {"dilation": 2}, False),
+        (20, "rotary", {}, False),
+        (19, "none", {}, False),
     ],
     ids=str,
 )
 def test_the_layer_projects_by_channel_where_blocks_read_it_in_place(
-    B: int, positions: Any, options: dict[str, Any], is_by_channel: bool
+    monkeypatch: pytest.MonkeyPatch, T: int, positions: Any, options: dict[str, Any], is_by_channel: bool
 ) -> None:
+    monkeypatch.setattr(walk, "PIECE", 2 * 20 * 8 - 1)
     shape = ModelShape(d_model=8, n_heads=H, n_layers=1, max_length=32, causal=True, positions=positions)
     layer = LONGFORMER.build(LongformerOptions(window=4, **options), shape).blocks[0].attention  # type: ignore[union-attr, index]
     assert isinstance(layer, LongformerAttention)
@@ -131,7 +132,7 @@ def test_the_layer_projects_by_channel_where_blocks_read_it_in_place(
         return attend_blocked(projected, pattern, **rest)
 
     layer.attend_locally = attend
-    x = torch.randn(B, 20, 8)
+    x = torch.randn(2, T, 8)
     hidden = layer(x, Context()).hidden
     assert (strides[0][1] == 1) == is_by_channel
     assert (strides[0][4] == 1) != is_by_channel

@@ -33,7 +33,7 @@ from attention_arena_variants.longformer.landmarks import (
     pick,
 )
 from attention_arena_variants.longformer.pattern import Pattern
-from attention_arena_variants.longformer.walk import goes_alone
+from attention_arena_variants.longformer.walk import is_long
 
 
 def attend_plainly(
@@ -187,9 +187,9 @@ class LongformerAttention(Attention):
         """Return `x` (B, T, D) projected (B, T, 3 D), on a CPU in the order of memory that its blocks read best.
 
         Each number lies side by side for all tokens there: W x^T takes as long as x W^T. But rotation, gaps, and what
-        landmarks see are read token by token, and short rows are copied, several together.
+        landmarks see are read token by token, and short rows are copied.
         """
-        by_token = self.rotary or max(self.pattern.dilations) > 1 or not goes_alone(*x.shape)
+        by_token = self.rotary or max(self.pattern.dilations) > 1 or not is_long(*x.shape[1:])
         by_token = by_token or (landmarks is not None and self.project_globally is self.project_in)
         if by_token or processor_of(x) != "cpu":
             return self.project_in(x)  # type: ignore[no-any-return]

@@ -38,9 +38,9 @@ def choose_block(device: str, band: Band, H: int) -> int:
     return block
 
 
-def goes_alone(N: int, T: int, D: int) -> bool:
-    """Return whether on a CPU no two of N layout rows are in one piece, of T tokens and D numbers each."""
-    return N == 1 or 2 * T * D > PIECE
+def is_long(T: int, D: int) -> bool:
+    """Return whether a row of T tokens, D numbers each, is read in place on a CPU; shorter ones are copied faster."""
+    return 2 * T * D > PIECE
 
 
 class Piece(NamedTuple):
