@@ -1,7 +1,7 @@
 """What the C library does with freed memory: keep it, which is fast, or give it back, so that a peak can be told.
 
 By default glibc maps each block beyond 32 MiB anew, and the kernel fills its pages with zeros, one fault after the
-other: a sixth of a training step on long sequences. Both functions do nothing but on Linux with glibc.
+other, which shows in every step of training on long sequences. Both functions do nothing but on Linux with glibc.
 """
 
 from __future__ import annotations
