@@ -81,7 +81,7 @@ def test_padding_changes_nothing(options: dict[str, Any], causal: bool, length: 
 
 
 def test_with_wrap_outputs_depend_on_how_far_a_batch_pads_them() -> None:
-    """The first chunk sees the last, which is padding in one batch and the row's own end in another; as the README says."""
+    """The first chunk sees the last: padding in one batch, the row's own end in another, as the README says."""
     attention = layer(n_hashes=2, wrap=True).eval()
     x = torch.randn(1, 7, D, dtype=torch.float64)
     longer = torch.cat([x, torch.randn(1, 6, D, dtype=torch.float64)], dim=1)
