@@ -39,8 +39,6 @@ def extend(cache: Cache | None, token: Cache) -> Cache:
     """Return a cache with one more token (B, H, 1, E)."""
     if cache is None:
         return token
-    if len(cache.key) != len(token.key):
-        raise ValueError(f"the state has {len(cache.key)} rows, the step {len(token.key)}; start without state")
     key, value = (torch.cat(pair, dim=2) for pair in ((cache.key, token.key), (cache.value, token.value)))
     return Cache(key, value, torch.cat([cache.valid, token.valid], dim=1))
 
