@@ -3,8 +3,8 @@
 from attention_arena.layers.attention import Attention, AttentionOutput, HeadAttention
 from attention_arena.layers.autograd import first_order, untracked, without_autocast
 from attention_arena.layers.feed_forward import FeedForward
-from attention_arena.layers.fused_attention import attend_fused, fused_half
-from attention_arena.layers.half_precision import has_fast_products, kept_of, lower, sections, slow_half
+from attention_arena.layers.fused_attention import attend_fused
+from attention_arena.layers.half_precision import has_fast_products, kept_of, kept_type, lower, sections, slow_half, widened
 from attention_arena.layers.inputs import require_input, require_step
 from attention_arena.layers.layouts import Blocks, Everything, Gathered, Layout, Residues, Tiling, Windows
 from attention_arena.layers.linear import Linear, linear, linear_by_channel
@@ -37,10 +37,10 @@ __all__ = [
     "attend_projected",
     "attend_union",
     "first_order",
-    "fused_half",
     "has_fast_products",
     "hidden_score",
     "kept_of",
+    "kept_type",
     "linear",
     "linear_by_channel",
     "lower",
@@ -53,5 +53,6 @@ __all__ = [
     "slow_half",
     "untracked",
     "weights_of",
+    "widened",
     "without_autocast",
 ]

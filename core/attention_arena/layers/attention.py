@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from attention_arena.layers.half_precision import lower
 from attention_arena.layers.inputs import require_step
 from attention_arena.layers.linear import Linear
 from attention_arena.layers.positions import rotate
@@ -84,8 +85,8 @@ class HeadAttention(Attention):
         self.n_heads = shape.n_heads
         self.max_length = shape.max_length
         self.rotary = shape.positions == "rotary"
-        self.project_in = Linear(shape.d_model, 3 * shape.d_model, bias=False)
-        self.project_out = Linear(shape.d_model, shape.d_model, bias=False)
+        self.project_in = Linear(shape.d_model, 3 * shape.d_model, bias=False, wide=True)
+        self.project_out = Linear(shape.d_model, shape.d_model, bias=False, wide=True, shares=True)
         for part in self.project_in.weight.chunk(3):
             nn.init.xavier_uniform_(part)
         nn.init.xavier_uniform_(self.project_out.weight)
@@ -120,7 +121,8 @@ class HeadAttention(Attention):
             )
         before = context.state or StepState(0, None, None)
         require_step(x, before.length, before.n_rows, max_length=self.max_length)
-        query, key, value = self._heads(x, before.length)
+        # What the state keeps is in the type of autocast.
+        query, key, value = (lower(part) for part in self._heads(x, before.length))
         heads, kept = self.attend_step(query, key, value, before.length, before.kept)
         return AttentionOutput(self._merge(heads), StepState(before.length + 1, len(x), kept))
 

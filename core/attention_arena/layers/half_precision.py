@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,15 @@ def _multiplied_fast() -> frozenset[torch.dtype]:
     return frozenset(dtype for dtype, is_fast in fast.items() if is_fast)
 
 
+def kept_type(x: Tensor, ctx: Any) -> torch.dtype:
+    """Return the type in which the autograd function of `ctx` keeps tensors like `x` for backward.
+
+    That of autocast where float32 stands in for it, if there will be a backward; else the tensor's own.
+    """
+    half = slow_half(x) if any(ctx.needs_input_grad) else None
+    return x.dtype if half is None else half
+
+
 def kept_of(x: Tensor) -> Tensor | None:
     """Return what products of `x` shall keep of it for backward, so that several keep one copy: `lower(x)`.
 
@@ -74,6 +84,11 @@ def slow_half(*tensors: Tensor) -> torch.dtype | None:
     if half not in HALVES or not types <= allowed or has_fast_products(half, tensors[0].device):
         return None
     return half
+
+
+def widened(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `x` in `dtype` where that is a small copy; else as it is, and what reads it in parts converts these."""
+    return x.to(dtype) if x.numel() <= NUMBERS_AT_ONCE else x
 
 
 def sections(n_rows: int, width: int) -> Iterator[slice]:

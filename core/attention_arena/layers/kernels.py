@@ -44,7 +44,7 @@ class FusedKernel:
     """PyTorch's fused attention for CPUs, by the operators under `scaled_dot_product_attention`.
 
     The public function returns no log mass, without which parts cannot be weighed. `PlainKernel` is the same function,
-    and serves where these operators do not. Half precision is computed in float32, because CPUs have no fast products.
+    and serves where these operators do not. Heads of half precision come in float32, as few CPUs have fast products of it.
     """
 
     name = "_scaled_dot_product_flash_attention_for_cpu"
@@ -53,6 +53,10 @@ class FusedKernel:
         """Whether the operators exist and take these heads; `meta` counts as a CPU, so that its cost can be counted."""
         return processor_of(query) == "cpu" and hasattr(torch.ops.aten, self.name)
 
+    def type_of(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the type in which heads of `dtype` are given to it."""
+        return torch.promote_types(dtype, torch.float32)
+
     def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
         """Return None: the kernel drops nothing."""
         return None
@@ -60,13 +64,12 @@ class FusedKernel:
     def forward(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Return heads (N, H, P, E) and log mass (N, H, P)."""
         attend = getattr(torch.ops.aten, self.name)
-        heads = _precise(rows.query, rows.key, rows.value)
-        return attend(*heads, 0.0, False, attn_mask=rows.mask, scale=rows.scale)  # type: ignore[no-any-return]
+        return attend(*rows[:3], 0.0, False, attn_mask=rows.mask, scale=rows.scale)  # type: ignore[no-any-return]
 
     def backward(self, rows: Rows, found: Found) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of query, key and value."""
         attend = getattr(torch.ops.aten, self.name + "_backward")
-        heads = _precise(found.grad, rows.query, rows.key, rows.value, found.out)
+        heads = found.grad, *rows[:3], found.out
         log_mass = found.log_mass.squeeze(-1)
         return attend(*heads, log_mass, 0.0, False, attn_mask=rows.mask, scale=rows.scale)  # type: ignore[no-any-return]
 
@@ -79,6 +82,10 @@ class PlainKernel:
 
     def __init__(self, dropout: float = 0.0) -> None:
         self.dropout = dropout
+
+    def type_of(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the type in which heads of `dtype` are given to it: their own."""
+        return dtype
 
     def draw_kept(self, query: Tensor, key: Tensor) -> Tensor | None:
         """Return which weights (N, H, P, Q) dropout keeps, bool; None without dropout."""
@@ -117,10 +124,6 @@ class PlainKernel:
 
 
 Kernel = FusedKernel | PlainKernel
-
-
-def _precise(*tensors: Tensor) -> list[Tensor]:
-    return [x if x.dtype.itemsize >= 4 else x.float() for x in tensors]
 
 
 def _scores(rows: Rows) -> Tensor:

@@ -17,8 +17,8 @@ from torch import Tensor
 class Layout(Protocol):
     """Where the queries or keys of a part come from."""
 
-    def take(self, x: Tensor) -> Tensor:
-        """Return the tokens of `x` (B, T, H, C) as (N, P, H, C); a view where strides allow it."""
+    def take(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Return the tokens of `x` (B, T, H, C) as (N, P, H, C), in a type; a view where type and strides allow it."""
 
     def put(self, total: Tensor, part: Tensor) -> None:
         """Write `part` (N, P, H, C) over the tokens of `total` (B, T, H, C) that `take` reads, where they are new."""
@@ -34,9 +34,9 @@ class Tiling:
         """Return the tokens of `x` (B, T, H, C) as a view (B, N / B, P, H, C)."""
         raise NotImplementedError(f"{type(self).__name__} has no tiles")
 
-    def take(self, x: Tensor) -> Tensor:
+    def take(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Return layout rows (N, P, H, C)."""
-        return self.tiles(x).flatten(0, 1)
+        return self.tiles(x).to(dtype or x.dtype).flatten(0, 1)
 
     def put(self, total: Tensor, part: Tensor) -> None:
         """Write layout rows (N, P, H, C)."""
@@ -77,9 +77,10 @@ class Windows:
     stop: int
     fresh: int | None = None
 
-    def take(self, x: Tensor) -> Tensor:
-        """Return runs (N, size, H, C)."""
-        runs = x[:, self.start : self.stop].unfold(1, self.size, self.step)  # (B, N / B, H, C, size)
+    def take(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Return runs (N, size, H, C); a token of several runs is converted once."""
+        tokens = x[:, self.start : self.stop].to(dtype or x.dtype)
+        runs = tokens.unfold(1, self.size, self.step)  # (B, N / B, H, C, size)
         return runs.movedim(-1, 2).flatten(0, 1)
 
     def put(self, total: Tensor, part: Tensor) -> None:
@@ -136,9 +137,9 @@ class Gathered:
 
     index: Tensor
 
-    def take(self, x: Tensor) -> Tensor:
+    def take(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Return chosen tokens (B, P, H, C)."""
-        return x.gather(1, self._spread(x))
+        return x.gather(1, self._spread(x)).to(dtype or x.dtype)
 
     def put(self, total: Tensor, part: Tensor) -> None:
         """Refuse: what is written to one position twice has no meaning."""

@@ -5,7 +5,8 @@ Letters beside the usual ones: N rows, all positions of a batch; D numbers in, F
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,46 +20,69 @@ from attention_arena.layers.scratch import Scratch
 class Linear(nn.Linear):
     """PyTorch's linear layer, through `linear`."""
 
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, wide: bool = False, shares: bool = False
+    ) -> None:
+        super().__init__(in_features, out_features, bias)
+        self.wide, self.shares = wide, shares
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
         """Map `input` (..., D) to (..., F)."""
-        return linear(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias, input if self.shares else None, wide=self.wide)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, kept: Tensor | None = None, *, wide: bool = False
+) -> Tensor:
     """Return `x` (..., D) times the transpose of `weight` (F, D), plus `bias` (F,): `functional.linear`.
 
     In half precision, by type or by autocast, on a processor without fast products of it: operands are multiplied and
-    summed in float32 as they are, and the result is rounded once. Backward keeps `x` in half precision and does the
+    summed in float32 as they are, and the result is rounded once. Under autocast a `wide` result is not rounded: what
+    takes it must keep it for backward in `kept_type`, or not at all. Backward keeps `x` in half precision and does the
     same; gradients of float32 tensors are not rounded. Elsewhere it is PyTorch's own function. `kept` is `kept_of(x)`,
     where several products share it.
     """
     half = slow_half(x, weight) if bias is None else slow_half(x, weight, bias)
     if half is None or x.dim() == 0:
         return functional.linear(x if kept is None else kept, weight, bias)
+    types = _Types.of(x, weight, half, wide)
     if x.dim() == 2:
-        return _multiply(x, kept, weight, bias, half, False)
+        return _multiply(x, kept, weight, bias, types)
     rows, kept_rows = x.reshape(-1, x.shape[-1]), None if kept is None else kept.reshape(-1, x.shape[-1])
-    return _multiply(rows, kept_rows, weight, bias, half, False).view(*x.shape[:-1], -1)
+    return _multiply(rows, kept_rows, weight, bias, types).view(*x.shape[:-1], -1)
 
 
 def linear_by_channel(x: Tensor, weight: Tensor) -> Tensor:
-    """Return `linear(x, weight)` of `x` (N, D) and `weight` (F, D) laid out channel by channel, (F, N)."""
+    """Return the wide `linear(x, weight)` of `x` (N, D) and `weight` (F, D) laid out channel by channel, (F, N)."""
     half = slow_half(x, weight)
-    return functional.linear(weight, x) if half is None else _multiply(x, None, weight, None, half, True).t()
+    if half is None:
+        return functional.linear(weight, x)
+    return _multiply(x, None, weight, None, _Types.of(x, weight, half, True), by_channel=True).t()
+
+
+class _Types(NamedTuple):
+    """In which types a product is returned, and its argument kept."""
+
+    result: torch.dtype
+    kept: torch.dtype
+
+    @classmethod
+    def of(cls, x: Tensor, weight: Tensor, half: torch.dtype, wide: bool) -> _Types:
+        return cls(torch.promote_types(x.dtype, weight.dtype) if wide else half, half)
 
 
 def _multiply(
-    x: Tensor, kept: Tensor | None, weight: Tensor, bias: Tensor | None, half: torch.dtype, by_channel: bool
+    x: Tensor, kept: Tensor | None, weight: Tensor, bias: Tensor | None, types: _Types, by_channel: bool = False
 ) -> Tensor:
-    """Return the product (N, F), rounded to `half`; in memory (F, N) if `by_channel`."""
+    """Return the product (N, F); in memory (F, N) if `by_channel`."""
     with without_autocast(x):
         if torch.compiler.is_compiling():
-            return functional.linear(*_wide(x, weight, bias)).to(half)
+            return functional.linear(*_wide(x, weight, bias)).to(types.result)
         if not torch.is_grad_enabled():
-            return _forward(x, weight, bias, half, by_channel)
+            return _forward(x, weight, bias, types.result, by_channel)
         if kept is None and weight.requires_grad:
-            kept = x.to(half)
-        return _Linear.apply(x, kept, weight, bias, half, by_channel)  # type: ignore[no-any-return, no-untyped-call]
+            kept = x.to(types.kept)
+        return _Linear.apply(x, kept, weight, bias, types.result, by_channel)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Linear(torch.autograd.Function):
@@ -71,12 +95,12 @@ class _Linear(torch.autograd.Function):
         kept: Tensor | None,
         weight: Tensor,
         bias: Tensor | None,
-        half: torch.dtype,
+        result: torch.dtype,
         by_channel: bool,
     ) -> Tensor:
         ctx.save_for_backward(kept, weight)
         ctx.types = x.dtype, None if bias is None else bias.dtype
-        return _forward(x, weight, bias, half, by_channel)
+        return _forward(x, weight, bias, result, by_channel)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -86,19 +110,20 @@ class _Linear(torch.autograd.Function):
         return of_x, None, of_weight, of_bias, None, None
 
 
-def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, half: torch.dtype, by_channel: bool) -> Tensor:
-    """Return the product; rows go in sections, so that float32 copies are small."""
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, result: torch.dtype, by_channel: bool) -> Tensor:
+    """Return the product; rows that are converted go in sections, so that float32 copies are small."""
     N, F, scratch = len(x), len(weight), Scratch(torch.float32, x.device)
-    out = x.new_empty(F, N, dtype=half).t() if by_channel else x.new_empty(N, F, dtype=half)
+    out = x.new_empty(F, N, dtype=result).t() if by_channel else x.new_empty(N, F, dtype=result)
     wide_weight, wide_bias = _wide(weight, bias)
-    for some in sections(N, F):
-        into = out[some]
-        wide, product = _widened(scratch, "x", x[some]), _laid_out_like(into, scratch, "out")
+    for some in _sections(x, out):
+        into, wide = out[some], _widened(scratch, "x", x[some])
+        product = into if result == torch.float32 else _laid_out_like(into, scratch, "out")
         if bias is None:
             torch.mm(wide, wide_weight.t(), out=product)
         else:
             torch.addmm(wide_bias, wide, wide_weight.t(), out=product)
-        into.copy_(product)
+        if product is not into:
+            into.copy_(product)
     return out
 
 
@@ -107,15 +132,19 @@ def _gradients(ctx: Any, grad: Tensor, kept: Tensor | None, weight: Tensor) -> t
     needs_x, _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
     scratch, (x_type, bias_type) = Scratch(torch.float32, grad.device), ctx.types
     of_x = grad.new_empty(len(grad), weight.shape[1], dtype=x_type) if needs_x else None
+    at_once = grad.dtype == x_type == torch.float32
     of_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
     of_bias = grad.new_zeros(len(weight), dtype=torch.float32) if needs_bias else None
     wide_weight = weight.to(torch.float32)
+    if of_x is not None and at_once:
+        torch.mm(grad, wide_weight, out=of_x)
     for some in sections(*grad.shape):
         wide = _widened(scratch, "grad", grad[some])
-        if of_x is not None and x_type == torch.float32:
-            torch.mm(wide, wide_weight, out=of_x[some])
-        elif of_x is not None:
-            of_x[some].copy_(torch.mm(wide, wide_weight, out=scratch("of_x", *of_x[some].shape)))
+        if of_x is not None and not at_once:
+            product = of_x[some] if x_type == torch.float32 else scratch("of_x", *of_x[some].shape)
+            torch.mm(wide, wide_weight, out=product)
+            if product.dtype != x_type:
+                of_x[some].copy_(product)
         if of_weight is not None and kept is not None:
             # Not in place by name, because the counter of FLOPs does not know that operator.
             torch.addmm(of_weight, wide.t(), _widened(scratch, "x", kept[some]), out=of_weight)
@@ -133,6 +162,12 @@ def _gradients_plainly(ctx: Any, grad: Tensor, kept: Tensor | None, weight: Tens
         _typed(wide.t() @ wide_kept, weight.dtype) if needs_weight else None,
         _typed(wide.sum(0), ctx.types[1]) if needs_bias else None,
     )
+
+
+def _sections(x: Tensor, result: Tensor) -> Iterator[slice]:
+    """Return slices of rows; all at once where neither side is converted."""
+    is_wide = x.dtype == result.dtype == torch.float32
+    return iter([slice(None)]) if is_wide else sections(len(x), max(x.shape[1], result.shape[1]))
 
 
 def _laid_out_like(x: Tensor, scratch: Scratch, name: str) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from attention_arena.layers.autograd import first_order, untracked
+from attention_arena.layers.half_precision import kept_type, widened
 from attention_arena.layers.kernels import FUSED, Found, Kernel, PlainKernel, Rows
 from attention_arena.layers.layouts import Layout, Tiling
 from attention_arena.layers.masks import add_where, hidden_score
@@ -82,9 +83,9 @@ class _Union(torch.autograd.Function):
             # Infinite mass turns every probability of an empty row to zero in backward.
             log_mass.masked_fill_(empty, torch.inf)
             out.masked_fill_(empty, 0.0)
-        out = out.to(of_query.dtype)
-        ctx.save_for_backward(out, log_mass, *inputs, *masks, *kept)
-        ctx.kernel, ctx.scale, ctx.n_inputs = kernel, scale, len(inputs)
+        out, keep_in = out.to(of_query.dtype), kept_type(of_query, ctx)
+        ctx.save_for_backward(out, log_mass, *(x.to(keep_in) for x in inputs), *masks, *kept)
+        ctx.kernel, ctx.scale, ctx.n_inputs, ctx.dtype = kernel, scale, len(inputs), of_query.dtype
         ctx.parts = [part._replace(allowed=None) for part in parts]
         return out
 
@@ -95,8 +96,9 @@ class _Union(torch.autograd.Function):
         inputs, rules = rest[: ctx.n_inputs], rest[ctx.n_inputs :]
         totals = [_start(ctx.parts, x.shape, log_mass.dtype, x.device) for x in inputs]
         with untracked():
-            _find_gradients(_unpacked(totals), grad, out, log_mass, _unpacked(inputs), rules, ctx)
-        return (None, None, None, *(total.to(grad.dtype) for total in totals))
+            heads = [widened(x, ctx.dtype) for x in (*_unpacked(inputs), grad, out)]
+            _find_gradients(_unpacked(totals), heads, log_mass, rules, ctx)
+        return (None, None, None, *(total.to(ctx.dtype) for total in totals))
 
 
 def _attend_parts(
@@ -116,7 +118,8 @@ def _attend_parts(
                 f"{part.queries} are keys of a part, never its queries: those are a Tiling, each named once"
             )
         of_query, of_key, of_value, of_out, of_mass = _chosen(part, *heads, out, log_mass)
-        (q,), (k, v) = _heads_first(part.queries, of_query), _heads_first(part.keys, of_key, of_value)
+        work = kernel.type_of(of_query.dtype)
+        (q,), (k, v) = _heads_first(part.queries, work, of_query), _heads_first(part.keys, work, of_key, of_value)
         kept = kernel.draw_kept(q, k)
         drawn.append(kept)
         found, mass = kernel.forward(Rows(q, k, v, mask, kept, scale))
@@ -131,19 +134,21 @@ def _attend_parts(
 
 def _find_gradients(
     totals: Sequence[Tensor],
-    grad: Tensor,
-    out: Tensor,
-    log_mass: Tensor,
     heads: Sequence[Tensor],
+    log_mass: Tensor,
     rules: Sequence[Tensor | None],
     ctx: Any,
 ) -> None:
-    """Enter the gradients of query, key and value into `totals`, (B, T, H, E) each, part by part."""
-    n_parts = len(ctx.parts)
+    """Enter the gradients of query, key and value into `totals`, (B, T, H, E) each, part by part.
+
+    `heads` are query, key, value, the gradient of what was found, and what was found.
+    """
+    n_parts, work = len(ctx.parts), ctx.kernel.type_of(heads[0].dtype)
     for part, mask, kept in zip(ctx.parts, rules[:n_parts], rules[n_parts:], strict=True):
-        of_query, of_key, of_value, *of_rest = _chosen(part, *heads, grad, out, log_mass)
-        q, g, o, mass = _heads_first(part.queries, of_query, *of_rest)
-        k, v = _heads_first(part.keys, of_key, of_value)
+        of_query, of_key, of_value, grad_of, out_of, of_mass = _chosen(part, *heads, log_mass)
+        q, g, o = _heads_first(part.queries, work, of_query, grad_of, out_of)
+        (mass,) = _heads_first(part.queries, of_mass.dtype, of_mass)
+        k, v = _heads_first(part.keys, work, of_key, of_value)
         found = ctx.kernel.backward(Rows(q, k, v, mask, kept, ctx.scale), Found(g, o, mass))
         layouts = (part.queries, part.keys, part.keys)
         for total, layout, gradient in zip(_chosen(part, *totals), layouts, found, strict=True):
@@ -175,8 +180,8 @@ def _start(parts: Sequence[Part], shape: torch.Size, dtype: torch.dtype, device:
     return (torch.empty if tiled else torch.zeros)(shape, dtype=dtype, device=device)
 
 
-def _heads_first(layout: Layout, *tensors: Tensor) -> list[Tensor]:
-    return [layout.take(x).transpose(1, 2) for x in tensors]  # (N, H, P, C) each
+def _heads_first(layout: Layout, dtype: torch.dtype, *tensors: Tensor) -> list[Tensor]:
+    return [layout.take(x, dtype).transpose(1, 2) for x in tensors]  # (N, H, P, C) each
 
 
 def _merge(out: Tensor, log_mass: Tensor, layout: Tiling, found: Tensor, mass: Tensor) -> None:

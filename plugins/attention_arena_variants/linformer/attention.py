@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attention_arena.layers import AttentionOutput, HeadAttention, attend_fused, fused_half, kept_of, linear
+from attention_arena.layers import AttentionOutput, HeadAttention, attend_fused, kept_of, linear
 from attention_arena.variant import Context, ModelShape
 from attention_arena_variants.linformer.projections import Projection, zero_padding
-from attention_arena_variants.linformer.wide import Slots, attend_widely
 
 
 def attend_plainly(
@@ -68,12 +67,8 @@ class LinformerAttention(HeadAttention):
         kept = kept_of(x)
         for_key = self.key_projection(x, kept=kept)  # (B, R, D)
         for_value = for_key if self.value_projection is self.key_projection else self.value_projection(x, kept=kept)
-        key_slots, value_slots = linear(for_key, to_key), linear(for_value, to_value)
-        half = fused_half(x, to_query, dropout=self.attention_dropout if self.training else 0.0)
-        if half is not None:
-            slots = Slots(key_slots, value_slots, self.n_heads)
-            return AttentionOutput(attend_widely(x, kept, to_query, slots, self.project_out.weight, half))
-        query = self._to_heads(linear(x, to_query, kept=kept))
+        key_slots, value_slots = linear(for_key, to_key, wide=True), linear(for_value, to_value, wide=True)
+        query = self._to_heads(linear(x, to_query, kept=kept, wide=True))
         return AttentionOutput(self._merge(self._attend_to_slots(query, key_slots, value_slots)))
 
     def _attend_to_slots(self, query: Tensor, key_slots: Tensor, value_slots: Tensor) -> Tensor:

@@ -18,14 +18,14 @@ SLOTS, OF_MATRIX, OF_ROWS = "grt,bgtc->bgrc", "bgrc,bgtc->grt", "grt,bgrc->bgtc"
 def shorten(matrix: Tensor, rows: Tensor, kept: Tensor | None = None) -> Tensor:
     """Return `matrix` (G, R, T) times `rows` (B, G, T, C), (B, G, R, C); under autocast in its type.
 
-    On processors without fast products of half precision it is multiplied in float32, as `layers.linear` does. `kept`
+    On processors without fast products of half precision it is multiplied in float32, as a wide `layers.linear` is. `kept`
     is `kept_of(rows)`, where several products share it.
     """
     kept = kept_of(rows) if kept is None else kept
     half = slow_half(matrix, rows)
     if half is None:
         return _Shorten.apply(lower(matrix), kept)  # type: ignore[no-any-return, no-untyped-call]
-    return _ShortenInSections.apply(matrix, rows, kept, half)  # type: ignore[no-any-return, no-untyped-call]
+    return _ShortenInSections.apply(matrix, rows, kept)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Shorten(torch.autograd.Function):
@@ -49,44 +49,45 @@ class _Shorten(torch.autograd.Function):
 
 
 class _ShortenInSections(torch.autograd.Function):
-    """The same in float32, some positions at a time, with slots in `half` precision.
+    """The same in float32, some positions at a time, with slots in the wider type of the two.
 
     What backward keeps of `rows` is an argument, so that a gradient of a gradient reaches them through it.
     """
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, rows: Tensor, kept: Tensor | None, half: torch.dtype) -> Tensor:
+    def forward(ctx: Any, matrix: Tensor, rows: Tensor, kept: Tensor | None) -> Tensor:
         ctx.save_for_backward(matrix, kept)
         ctx.rows_type = rows.dtype
+        is_wide = matrix.dtype == rows.dtype == torch.float32
         B, G, T, C = rows.shape
-        total = torch.zeros(B, G, matrix.shape[1], C, device=rows.device)
+        slots = torch.zeros(B, G, matrix.shape[1], C, device=rows.device)
         with without_autocast(rows):
-            for some in sections(T, B * G * C):
-                total += torch.einsum(SLOTS, *_widened(matrix, rows, some))
-        return total.to(half)
+            for some in [slice(None)] if is_wide else sections(T, B * G * C):
+                slots += torch.einsum(SLOTS, _wide(matrix[..., some]), _wide(rows[:, :, some]))
+        return slots.to(torch.promote_types(matrix.dtype, rows.dtype))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         matrix, kept = ctx.saved_tensors
-        needs_matrix, needs_rows, *_ = ctx.needs_input_grad
+        needs_matrix, needs_rows, _ = ctx.needs_input_grad
+        of_matrix = of_rows = None
         with without_autocast(grad):
-            wide = grad.to(torch.float32)
-            if torch.is_grad_enabled():
-                columns, section = _widened(matrix, kept, slice(None))
-                whole = torch.einsum(OF_MATRIX, wide, section), torch.einsum(OF_ROWS, columns, wide)
-                return whole[0].to(matrix.dtype), whole[1].to(ctx.rows_type), None, None
-            of_matrix = torch.empty_like(matrix) if needs_matrix else None
-            of_rows = torch.empty_like(kept, dtype=ctx.rows_type) if needs_rows else None
-            n_held = 4  # A section and its products exist beside the whole gradients.
-            for some in sections(kept.shape[2], n_held * kept[:, :, 0].numel()):
-                columns, section = _widened(matrix, kept, some)
-                if of_matrix is not None:
-                    of_matrix[..., some] = torch.einsum(OF_MATRIX, wide, section)
-                if of_rows is not None:
-                    of_rows[:, :, some] = torch.einsum(OF_ROWS, columns, wide)
-        return of_matrix, of_rows, None, None
+            if needs_rows:
+                of_rows = torch.einsum(OF_ROWS, _wide(matrix), _wide(grad)).to(ctx.rows_type)
+            for some in sections(kept.shape[2], kept[:, :, 0].numel()) if needs_matrix else ():
+                found = torch.einsum(OF_MATRIX, _wide(grad), _wide(kept[:, :, some]))
+                of_matrix = _enter(of_matrix, some, found, matrix)
+        return of_matrix, of_rows, None
 
 
-def _widened(matrix: Tensor, rows: Tensor, some: slice) -> tuple[Tensor, Tensor]:
-    """Return the columns of `matrix` and the `rows` at some positions, in float32."""
-    return matrix[..., some].to(torch.float32), rows[:, :, some].to(torch.float32)
+def _enter(total: Tensor | None, some: slice, found: Tensor, like: Tensor) -> Tensor:
+    """Return a gradient (G, R, T) with what was `found` of some positions, if that is not all of them."""
+    if found.shape == like.shape:
+        return found.to(like.dtype)
+    total = torch.empty_like(like) if total is None else total
+    total[..., some] = found
+    return total
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.float32)

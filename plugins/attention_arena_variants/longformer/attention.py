@@ -18,6 +18,7 @@ from attention_arena.layers import (
     Linear,
     linear,
     linear_by_channel,
+    lower,
     processor_of,
     require_step,
     rotate,
@@ -110,11 +111,11 @@ class LongformerAttention(Attention):
         self.n_first = global_tokens.n_first
         self.attend_locally = attend_locally
         self.attention_dropout = attention_dropout
-        self.project_in = Linear(shape.d_model, 3 * shape.d_model, bias=False)
-        self.project_out = Linear(shape.d_model, shape.d_model, bias=False)
+        self.project_in = Linear(shape.d_model, 3 * shape.d_model, bias=False, wide=True)
+        self.project_out = Linear(shape.d_model, shape.d_model, bias=False, wide=True, shares=True)
         for part in (*self.project_in.weight.chunk(3), self.project_out.weight):
             nn.init.xavier_uniform_(part)
-        self.project_globally = Linear(shape.d_model, 3 * shape.d_model, bias=False)
+        self.project_globally = Linear(shape.d_model, 3 * shape.d_model, bias=False, wide=True)
         if global_tokens.own_projections:
             with torch.no_grad():
                 self.project_globally.weight.copy_(self.project_in.weight)
@@ -144,12 +145,12 @@ class LongformerAttention(Attention):
         n_rows = None if before.window is None else len(before.window.key)
         require_step(x, position, n_rows, max_length=self.max_length)
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if context.valid is None else context.valid
-        query, key, value = self._split(self.project_in(x), position).permute(2, 0, 3, 1, 4)  # (B, H, 1, E) each
+        query, key, value = self._split(lower(self.project_in(x)), position).permute(2, 0, 3, 1, 4)  # (B, H, 1, E) each
         token = Cache(key, value, valid)
         window = extend(before.window, token)
         if position < self.n_first:
             first = extend(before.first, token)
-            query, key, value = self._split(self.project_globally(x), position).permute(2, 0, 3, 1, 4)
+            query, key, value = self._split(lower(self.project_globally(x)), position).permute(2, 0, 3, 1, 4)
             sight = extend(before.sight, Cache(key, value, valid))
             heads = attend_cache(query, sight)
             is_last = position == self.n_first - 1
@@ -214,8 +215,8 @@ class LongformerAttention(Attention):
             return pick(query, landmarks), key, value
         D = x.shape[-1]
         of_query, of_rest = torch.split(self.project_globally.weight, [D, 2 * D])
-        query = torch.unflatten(linear(pick(x, landmarks), of_query), -1, (self.n_heads, -1))
-        key, value = torch.unflatten(linear(x, of_rest), -1, (2, self.n_heads, -1)).unbind(2)
+        query = torch.unflatten(linear(pick(x, landmarks), of_query, wide=True), -1, (self.n_heads, -1))
+        key, value = torch.unflatten(linear(x, of_rest, wide=True), -1, (2, self.n_heads, -1)).unbind(2)
         return query, key, value
 
 

@@ -62,8 +62,8 @@ class KeyGradient:
 class Gradients:
     """The gradient (N, T, 3, H, E) of the projected heads, in the making, in the same order of memory."""
 
-    def __init__(self, projected: Tensor, pinned: Pinned | None) -> None:
-        self.projected = torch.empty_like(projected)
+    def __init__(self, projected: Tensor, dtype: torch.dtype, pinned: Pinned | None) -> None:
+        self.projected = torch.empty_like(projected, dtype=dtype)
         self.projected[:, :, KEY:].zero_()
         self.tokens = None if pinned is None else pinned.tokens
         self.of_pinned: list[tuple[slice, list[Tensor]]] = []

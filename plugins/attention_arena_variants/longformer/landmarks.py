@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from attention_arena.layers import attend_fused
 from attention_arena.variant import Context
 
 
@@ -82,7 +82,7 @@ def attend_globally(
         # A place without landmark may have no key, and kernels differ on that.
         allowed = allowed | ~landmarks.listed[:, None, :, None]
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-    heads = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
+    heads = attend_fused(query, key, value, allowed=allowed, dropout=dropout)
     return heads.transpose(1, 2)
 
 

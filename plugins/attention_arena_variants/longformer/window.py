@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_arena.layers import first_order, untracked
+from attention_arena.layers import first_order, kept_type, untracked
 from attention_arena_variants.longformer.blocks import VALUE, Desk
 from attention_arena_variants.longformer.gradients import Gradients, Written
 from attention_arena_variants.longformer.layout import Band, Pinned
@@ -45,8 +45,8 @@ class _Attend(torch.autograd.Function):
         dropout: float,
         seed: int,
     ) -> Tensor:
-        ctx.save_for_backward(projected, valid, *(pinned or (None, None, None)))
-        ctx.rules = (band, dropout, seed)
+        ctx.save_for_backward(projected.to(kept_type(projected, ctx)), valid, *(pinned or (None, None, None)))
+        ctx.rules, ctx.dtype = (band, dropout, seed), projected.dtype
         out = torch.empty(projected[:, :, 0].shape, dtype=projected.dtype, device=projected.device)
         with untracked():
             _write_heads(out, Walk(projected, band, valid, pinned, dropout, seed))
@@ -60,7 +60,7 @@ class _Attend(torch.autograd.Function):
         pinned = None if pins[0] is None else Pinned(*pins)
         if valid is not None:
             grad = grad.masked_fill(~valid[:, :, None, None], 0.0)
-        found = Gradients(projected, pinned)
+        found = Gradients(projected, ctx.dtype, pinned)
         with untracked():
             _find_gradients(found, grad, Walk(projected, band, valid, pinned, dropout, seed))
         return (found.gather(), None, None, None, None, None)

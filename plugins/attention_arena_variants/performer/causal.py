@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena.layers import first_order, hidden_score, untracked, without_autocast
+from attention_arena.layers import first_order, hidden_score, kept_type, untracked, without_autocast
 from attention_arena_variants.performer.chunks import empty_heads, plan_walk, put, rows_of, take
 from attention_arena_variants.performer.decays import Decays, by_chunk, carry
 from attention_arena_variants.performer.linear import Rules, divide, divide_back, hide_scales, take_values
@@ -80,7 +80,8 @@ class _Causal(torch.autograd.Function):
     ) -> Tensor:
         weights = rules.kernel.weights(directions.to(torch.promote_types(query.dtype, torch.float32)))
         walk = plan_walk(query, weights.shape[1] * rules.kernel.n_per_weight, rules.chunk)
-        out, kept, recorded = empty_heads(value, value.shape[-1]), list[Tensor](), any(ctx.needs_input_grad)
+        keep_in = kept_type(query, ctx)
+        out, kept, recorded = empty_heads(value), list[Tensor](), any(ctx.needs_input_grad)
         with without_autocast(query), nullcontext() if recorded else untracked():
             for part in walk.sequences:
                 rows = _Rows.of(part, query, key, value, valid, weights)
@@ -89,8 +90,8 @@ class _Causal(torch.autograd.Function):
                     here, total, gauge = _write_heads(out[part], rows, span, rules, total, gauge)
                     if recorded:
                         kept += here
-        ctx.save_for_backward(query, key, value, valid, directions, out, *kept)
-        ctx.rules, ctx.walk = rules, walk
+        ctx.save_for_backward(*(x.to(keep_in) for x in (query, key, value)), valid, directions, out, *kept)
+        ctx.rules, ctx.walk, ctx.dtype = rules, walk, query.dtype
         return out
 
     @staticmethod
@@ -99,7 +100,7 @@ class _Causal(torch.autograd.Function):
         query, key, value, valid, directions, out, *tensors = ctx.saved_tensors
         kept = [_Kept(*each) for each in zip(*[iter(tensors)] * len(_Kept._fields), strict=True)]
         weights = ctx.rules.kernel.weights(directions.to(torch.promote_types(query.dtype, torch.float32)))
-        grads = [empty_heads(x, x.shape[-1]) for x in (query, key, value)]
+        grads = [empty_heads(x, ctx.dtype) for x in (query, key, value)]
         with without_autocast(query), untracked():
             for part in reversed(ctx.walk.sequences):
                 rows, of_rows = _Rows.of(part, query, key, value, valid, weights), [x[part] for x in grads]

@@ -87,7 +87,7 @@ def with_column(x: Tensor, column: Tensor | float) -> Tensor:
     return torch.cat([x, column], dim=-1)
 
 
-def empty_heads(like: Tensor, width: int) -> Tensor:
-    """Return uninitialised heads (B, H, T, width), laid out so that merging the heads copies nothing."""
-    B, H, T, _ = like.shape
-    return like.new_empty(B, T, H, width).transpose(1, 2)
+def empty_heads(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return uninitialised heads like (B, H, T, E), laid out so that merging the heads copies nothing."""
+    B, H, T, E = like.shape
+    return like.new_empty(B, T, H, E, dtype=dtype or like.dtype).transpose(1, 2)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena.layers import first_order, hidden_score, without_autocast
+from attention_arena.layers import first_order, hidden_score, kept_type, without_autocast
 from attention_arena_variants.performer.chunks import (
     empty_heads,
     plan_walk,
@@ -107,7 +107,7 @@ class _Linear(torch.autograd.Function):
         work = torch.promote_types(query.dtype, torch.float32)
         weights = rules.kernel.weights(directions.to(work))
         walk = plan_walk(query, weights.shape[1] * rules.kernel.n_per_weight)
-        out = empty_heads(value, value.shape[-1])
+        out = empty_heads(value)
         inverse, log_scale = (query.new_empty(*query.shape[:3], 1, dtype=work) for _ in range(2))
         totals = []
         with without_autocast(query):
@@ -121,8 +121,10 @@ class _Linear(torch.autograd.Function):
                     put(out[rows], chunk, heads.mT)
                     put(inverse[rows], chunk, inverse_here.mT)
                 totals += [total, gauge]
-        ctx.save_for_backward(query, key, value, valid, directions, out, inverse, log_scale, *totals)
-        ctx.rules, ctx.walk = rules, walk
+        keep_in = kept_type(query, ctx)
+        heads_again = (x.to(keep_in) for x in (query, key, value))
+        ctx.save_for_backward(*heads_again, valid, directions, out, inverse, log_scale, *totals)
+        ctx.rules, ctx.walk, ctx.dtype = rules, walk, query.dtype
         return out
 
     @staticmethod
@@ -131,7 +133,7 @@ class _Linear(torch.autograd.Function):
         query, key, value, valid, directions, out, inverse, log_scale, *totals = ctx.saved_tensors
         (kernel, least, _), positions, work = ctx.rules, ctx.walk.positions, inverse.dtype
         weights = kernel.weights(directions.to(work))
-        grads = [empty_heads(x, x.shape[-1]) for x in (query, key, value)]
+        grads = [empty_heads(x, ctx.dtype) for x in (query, key, value)]
         with without_autocast(query):
             for turn, rows in enumerate(ctx.walk.sequences):
                 here, (total, gauge) = rows_of(weights, query[rows]), totals[2 * turn : 2 * turn + 2]

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena.layers import first_order, hidden_score, untracked, without_autocast
+from attention_arena.layers import first_order, hidden_score, kept_type, untracked, without_autocast
 from attention_arena.layers.kernels import FUSED, PlainKernel, Rows
 from attention_arena_variants.performer.chunks import empty_heads, plan_walk, put, rows_of, take, with_column
 from attention_arena_variants.performer.features import Exponential
@@ -67,9 +67,10 @@ class _Mixture(torch.autograd.Function):
             # A mask whose numbers are not next to each other would be written out for every query.
             mass = mass.contiguous()
             heads, masses = attend(Rows(query.to(work), weights, mean, mass.unsqueeze(2), None, 1.0))
-        out = heads.to(value.dtype)
-        ctx.save_for_backward(query, key, value, valid, directions, out, mean, mass, masses)
-        ctx.kernel = kernel
+        out, keep_in = heads.to(value.dtype), kept_type(query, ctx)
+        heads_again = (x.to(keep_in) for x in (query, key, value))
+        ctx.save_for_backward(*heads_again, valid, directions, out, mean, mass, masses)
+        ctx.kernel, ctx.dtype = kernel, query.dtype
         return out
 
     @staticmethod
@@ -79,7 +80,7 @@ class _Mixture(torch.autograd.Function):
         kernel, mass, masses = ctx.kernel, mass.unsqueeze(-1), masses.unsqueeze(-1)
         weights = with_column(kernel.weights(directions.to(mass.dtype)), 1.0)  # (H or 1, M, E + 1)
         sequences, positions = plan_walk(query, weights.shape[1])
-        grads = [empty_heads(x, x.shape[-1]) for x in (query, key, value)]
+        grads = [empty_heads(x, ctx.dtype) for x in (query, key, value)]
         with without_autocast(query), untracked():
             for part in sequences:
                 here, shown = rows_of(weights, query[part]), None if valid is None else valid[part]

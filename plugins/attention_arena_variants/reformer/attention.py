@@ -100,8 +100,8 @@ class ReformerAttention(Attention):
         self.rotary = shape.positions == "rotary"
         self.factors = choose_factors(options.n_buckets, shape.max_length, options.bucket_size)
         n_parts = 2 if options.shared_qk else 3
-        self.project_in = Linear(shape.d_model, n_parts * shape.d_model, bias=False)
-        self.project_out = Linear(shape.d_model, shape.d_model, bias=False)
+        self.project_in = Linear(shape.d_model, n_parts * shape.d_model, bias=False, wide=True)
+        self.project_out = Linear(shape.d_model, shape.d_model, bias=False, wide=True, shares=True)
         for part in (*self.project_in.weight.chunk(n_parts), self.project_out.weight):
             nn.init.xavier_uniform_(part)
         self.register_buffer("evaluation_seed", _draw_seed())

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_arena.layers import Scratch, first_order, untracked, without_autocast
+from attention_arena.layers import Scratch, first_order, kept_type, untracked, widened, without_autocast
 from attention_arena_variants.reformer.layout import Layout, Rules
 from attention_arena_variants.reformer.windows import SortedRows, some_rows
 
@@ -43,8 +43,7 @@ def attend_in_chunks(parts: Tensor, layout: Layout, rules: Rules) -> Tensor:
     `parts` (B, T, 2, H, E) are query and value. Keys are queries at length `rules.scale`; logits are query times key,
     -1e5 at the token itself. A query without any key gives zeros.
     """
-    with without_autocast(parts):
-        return _ChunkedAttention.apply(parts.contiguous(), layout, rules)  # type: ignore[no-any-return, no-untyped-call]
+    return _ChunkedAttention.apply(parts.contiguous(), layout, rules)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _ChunkedAttention(torch.autograd.Function):
@@ -54,19 +53,20 @@ class _ChunkedAttention(torch.autograd.Function):
         work = torch.promote_types(parts.dtype, torch.float32)
         out = torch.empty(B, T, H, E, dtype=parts.dtype, device=parts.device)
         log_mass = torch.empty(B, H, T, dtype=work, device=parts.device)
-        with untracked():
+        with without_autocast(parts), untracked():
             _write_heads(out, log_mass, parts, layout, rules)
-        ctx.rules = rules
-        ctx.save_for_backward(parts, out, log_mass, *layout)
+        ctx.rules, ctx.dtype = rules, parts.dtype
+        ctx.save_for_backward(parts.to(kept_type(parts, ctx)), out, log_mass, *layout)
         return out
 
     @staticmethod
     @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         parts, out, log_mass, *tensors = ctx.saved_tensors
-        grad_parts = torch.empty_like(parts)
-        with untracked():
-            _write_gradients(grad_parts, parts, out, grad.contiguous(), log_mass, Layout(*tensors), ctx.rules)
+        grad_parts = torch.empty_like(parts, dtype=ctx.dtype)
+        with without_autocast(parts), untracked():
+            heads = (widened(x, ctx.dtype) for x in (parts, out, grad.contiguous()))
+            _write_gradients(grad_parts, *heads, log_mass, Layout(*tensors), ctx.rules)
         return grad_parts, None, None
 
 

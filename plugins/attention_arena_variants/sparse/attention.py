@@ -111,8 +111,8 @@ class SparseAttention(HeadAttention):
         self.groups = group_heads(self.patterns)
         self.d_query = d_query
         if d_query != shape.d_head:
-            self.project_in = Linear(shape.d_model, 2 * shape.n_heads * d_query, bias=False)
-            self.project_value = Linear(shape.d_model, shape.d_model, bias=False)
+            self.project_in = Linear(shape.d_model, 2 * shape.n_heads * d_query, bias=False, wide=True)
+            self.project_value = Linear(shape.d_model, shape.d_model, bias=False, wide=True)
             for part in (*self.project_in.weight.chunk(2), self.project_value.weight):
                 nn.init.xavier_uniform_(part)
 

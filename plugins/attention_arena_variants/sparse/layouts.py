@@ -48,9 +48,9 @@ class Cells:
     start: int
     stop: int
 
-    def take(self, x: Tensor) -> Tensor:
+    def take(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Return cells (N, size c / l, H, C) of `x` (B, T, H, C)."""
-        return self._cells(x).flatten(2, 3).flatten(0, 1)
+        return self._cells(x).to(dtype or x.dtype).flatten(2, 3).flatten(0, 1)
 
     def put(self, total: Tensor, part: Tensor) -> None:
         """Refuse: cells are not all that a query's block holds."""

@@ -62,9 +62,9 @@ class MemoryAttention(Attention):
         self.recurrence = recurrence
         self.terms = terms
         self.attention_dropout = attention_dropout
-        self.project_query = Linear(shape.d_model, shape.d_model, bias=False)
-        self.project_key_value = Linear(shape.d_model, 2 * shape.d_model, bias=False)
-        self.project_out = Linear(shape.d_model, shape.d_model, bias=False)
+        self.project_query = Linear(shape.d_model, shape.d_model, bias=False, wide=True)
+        self.project_key_value = Linear(shape.d_model, 2 * shape.d_model, bias=False, wide=True)
+        self.project_out = Linear(shape.d_model, shape.d_model, bias=False, wide=True, shares=True)
         for layer in (self.project_query, self.project_key_value, self.project_out):
             nn.init.normal_(layer.weight, std=INITIAL_DEVIATION)
 
@@ -135,7 +135,7 @@ class MemoryAttention(Attention):
         normed = norm(recalled.hidden)
         kept = kept_of(normed)
         of_query = None if kept is None else kept[:, windows.n_before :]
-        query = linear(normed[:, windows.n_before :], self.project_query.weight, kept=of_query)
+        query = linear(normed[:, windows.n_before :], self.project_query.weight, kept=of_query, wide=True)
         query = torch.unflatten(query, -1, (self.n_heads, -1))  # (B, T, H, E)
         present, past = self._keys(recalled.hidden, normed, kept, norm, windows.has_past)
         positions = None
@@ -157,7 +157,7 @@ class MemoryAttention(Attention):
         """
         weight = self.project_key_value.weight
         if not has_past or kept is None or not torch.is_grad_enabled():
-            present = linear(normed, weight, kept=kept)
+            present = linear(normed, weight, kept=kept, wide=True)
             past = present.detach()
         else:
             learns = any(parameter.requires_grad for parameter in norm.parameters())

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attention_arena.layers import first_order, without_autocast
+from attention_arena.layers import first_order, kept_type, without_autocast
 from attention_arena_variants.transformer_xl.relative import Positions, shift
 from attention_arena_variants.transformer_xl.tiles import Tile, add_product, tiles, work_type
 from attention_arena_variants.transformer_xl.windows import Windows
@@ -57,6 +57,10 @@ class _Given(NamedTuple):
         vectors = None if self.vectors is None else self.vectors.mT.to(dtype).contiguous().mT
         return self._replace(query=_by_heads(self.query, dtype), keys=_by_heads(self.keys, dtype), vectors=vectors)
 
+    def in_type(self, dtype: torch.dtype) -> _Given:
+        """Return the same with query and keys in a type."""
+        return self._replace(query=self.query.to(dtype), keys=self.keys.to(dtype))
+
     def compared(self) -> _Compared:
         """Return what keys and vectors are compared with: the query, a bias added, scaled."""
         scale, work = _scale(self.query), work_type(self.query)
@@ -82,6 +86,7 @@ class _Blocks(torch.autograd.Function):
         as_given = _Given(query, present, vectors, of_content, of_position, valid)
         given = as_given.laid_out(work_type(query))
         compared = given.compared()
+        keep_in = kept_type(query, ctx)
         heads = torch.empty(query.shape, dtype=query.dtype, device=query.device)
         drawn = []
         with without_autocast(query):
@@ -92,9 +97,11 @@ class _Blocks(torch.autograd.Function):
                     weights = _drop(weights, drawn[-1], dropout)
                 value = tile.keys(given.keys[:, :, 1]).flatten(0, 2).to(compared.content.dtype)
                 tile.put(heads, torch.bmm(weights.to(value.dtype), value))
-        # What is of another type than what was given would only be another copy.
-        ctx.save_for_backward(*(given if given.query.dtype == query.dtype else as_given), *drawn)
+        # What is of another type than the products would only be another copy.
+        again = given if given.query.dtype == keep_in else as_given.in_type(keep_in)
+        ctx.save_for_backward(*again, *drawn)
         ctx.windows, ctx.dropout = windows, dropout
+        ctx.types = query.dtype, None if vectors is None else vectors.dtype
         return heads
 
     @staticmethod
@@ -111,7 +118,7 @@ class _Blocks(torch.autograd.Function):
             for tile in tiles(ctx.windows, given.query):
                 _add_gradients(given, grad, tile, totals, next(drawn, None), ctx.dropout)
         del given, grad  # Gradients take memory in their turn.
-        return (*totals.gradients(as_given), None, None, None)
+        return (*totals.gradients(as_given, *ctx.types), None, None, None)
 
 
 class _Totals(NamedTuple):
@@ -137,18 +144,20 @@ class _Totals(NamedTuple):
         """Return those of keys (part 0) or values (1), present and past, (B, S, H, E) each."""
         return self.present[:, :, part], None if self.past is None else self.past[:, :, part]
 
-    def gradients(self, given: _Given) -> Iterator[Tensor | None]:
-        """Yield the gradients of the query, present, past, vectors and biases, in their types."""
+    def gradients(
+        self, given: _Given, of_heads: torch.dtype, of_vectors: torch.dtype | None
+    ) -> Iterator[Tensor | None]:
+        """Yield the gradients of the query, present, past, vectors and biases, those of heads and vectors in a type."""
         content, position = self.compared
         scale = _scale(content)
         biases = [
             None if bias is None or part is None else part.sum((0, 1), dtype=_precise(part)).mul_(scale).to(bias.dtype)
             for bias, part in ((given.of_content, content), (given.of_position, position))
         ]
-        yield (content if position is None else content.add_(position)).mul_(scale).to(given.query.dtype)
+        yield (content if position is None else content.add_(position)).mul_(scale).to(of_heads)
         for total in (self.present, self.past):
-            yield None if total is None else total.to(given.keys.dtype)
-        yield None if self.vectors is None else self.vectors.mT.to(given.query.dtype)
+            yield None if total is None else total.to(of_heads)
+        yield None if self.vectors is None else self.vectors.mT.to(of_vectors)
         yield from biases
 
 

@@ -28,7 +28,7 @@ class _ProjectTwice(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, remembered: Tensor, kept: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(kept, weight)
         ctx.rows_type = rows.dtype
-        projected = linear(rows, weight, kept=kept)
+        projected = linear(rows, weight, kept=kept, wide=True)
         return projected, projected.detach()
 
     @staticmethod

@@ -129,7 +129,7 @@ class XLTerms(RelativeTerms):
         self.biases = biases
         self.table = table
         self.dropout = shape.dropout
-        self.project = Linear(shape.d_model, shape.d_model, bias=False)
+        self.project = Linear(shape.d_model, shape.d_model, bias=False, wide=True)
         nn.init.normal_(self.project.weight, std=INITIAL_DEVIATION)
 
     def vectors(self, distances: Tensor, reach: int, dtype: torch.dtype) -> Tensor:
