@@ -247,7 +247,7 @@ def test_autocast_keeps_to_float32(sharing: str, T: int, is_fast: bool, monkeypa
     expected = passes(attention, attention(x, Context()).hidden, x, None)
     with torch.autocast("cpu", torch.bfloat16):
         output = attention(x, Context()).hidden
-    assert output.dtype == torch.bfloat16
+    assert output.dtype == (torch.bfloat16 if is_fast else torch.float32)
     for one, other in zip(passes(attention, output.float(), x, None), expected, strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one, other, rtol=0, atol=2e-2 * max(1.0, other.abs().max().item()))

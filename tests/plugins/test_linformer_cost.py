@@ -61,7 +61,7 @@ def test_slots_alone_are_projected_where_that_is_less(
 
 @pytest.mark.parametrize("B", [1, 3])
 def test_a_layer_keeps_its_input_query_and_heads_and_no_copy(B: int) -> None:
-    """Under autocast the input is kept once, in half precision, however many products it enters."""
+    """Under autocast the input and the query are kept once, in half precision, however many products they enter."""
     T = 128
     attention, x = layer(T), torch.randn(B, T, D)
     slots, log_mass = 4 * B * R * D, B * 2 * T
@@ -74,7 +74,7 @@ def test_a_layer_keeps_its_input_query_and_heads_and_no_copy(B: int) -> None:
 
     weights = 4 * D**2 + 2 * R * T
     kept = saved_for_backward(lowered, attention.parameters())
-    assert kept <= 2 * (3 * B * T * D + slots + weights) + 4 * log_mass
+    assert kept <= 2 * (2 * B * T * D + slots + weights) + 4 * (B * T * D + slots + log_mass)
 
 
 def test_layers_of_different_rank_are_stated_by_their_mean() -> None:

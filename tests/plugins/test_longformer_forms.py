@@ -159,13 +159,12 @@ def layer(causal: bool = False, max_length: int = 128, **options: Any) -> Longfo
 
 @DIRECTIONS
 def test_autocast_keeps_to_float32(causal: bool) -> None:
-    """The projections are in bfloat16, of 8 bits, and about four roundings follow each other."""
+    """Projections are computed or kept in bfloat16, of 8 bits; at most four roundings follow each other."""
     attention = layer(causal, window=8, dilation=((1, 2),), n_landmarks=2)
     x = torch.randn(2, 100, 16, requires_grad=True)
     exact = attention(x, Context()).hidden
     with torch.autocast("cpu", torch.bfloat16):
         found = attention(x, Context()).hidden
-    assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), exact, rtol=0, atol=3e-2)
     grads = [torch.autograd.grad(y.float().sin().sum(), [x, *attention.parameters()]) for y in (found, exact)]
     for one, other in zip(*grads, strict=True):

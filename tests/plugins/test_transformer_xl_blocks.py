@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -217,7 +218,7 @@ def test_one_projection_for_two_uses_has_the_gradients_of_two(remembers: bool) -
 def test_one_projection_under_autocast_is_that_of_a_linear_layer() -> None:
     rows, weight = torch.randn(2, 5, 4), torch.randn(6, 4)
     results = []
-    for project in (lambda x, w: project_twice(x, x.detach(), lower(x), w)[0], linear):
+    for project in (lambda x, w: project_twice(x, x.detach(), lower(x), w)[0], partial(linear, wide=True)):
         leaves = [rows.clone().requires_grad_(), weight.clone().requires_grad_()]
         with torch.autocast("cpu", torch.bfloat16):
             found = project(*leaves)

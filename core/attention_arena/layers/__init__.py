@@ -4,7 +4,15 @@ from attention_arena.layers.attention import Attention, AttentionOutput, HeadAtt
 from attention_arena.layers.autograd import first_order, untracked, without_autocast
 from attention_arena.layers.feed_forward import FeedForward
 from attention_arena.layers.fused_attention import attend_fused
-from attention_arena.layers.half_precision import has_fast_products, kept_of, kept_type, lower, sections, slow_half, widened
+from attention_arena.layers.half_precision import (
+    has_fast_products,
+    kept_of,
+    kept_type,
+    lower,
+    sections,
+    slow_half,
+    widened,
+)
 from attention_arena.layers.inputs import require_input, require_step
 from attention_arena.layers.layouts import Blocks, Everything, Gathered, Layout, Residues, Tiling, Windows
 from attention_arena.layers.linear import Linear, linear, linear_by_channel

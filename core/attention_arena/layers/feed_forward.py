@@ -34,7 +34,7 @@ class FeedForward(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.widen = Linear(shape.d_model, shape.d_ff)
-        self.narrow = Linear(shape.d_ff, shape.d_model)
+        self.narrow = Linear(shape.d_ff, shape.d_model, wide=True)
         self.activation = ACTIVATIONS[shape.activation]
         self.n_chunks = shape.feed_forward_chunks
         for layer in (self.widen, self.narrow):

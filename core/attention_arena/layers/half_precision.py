@@ -3,6 +3,9 @@
 A product of two bfloat16 or two float16 numbers is exact in float32, and native kernels sum such products in float32
 too. So operands of half precision, multiplied in float32 and rounded once at the end, give what native products give,
 up to the order of sums. Where a processor has no units for half precision its own products take about twice as long.
+
+Rounding and widening cost passes through memory, though. So under autocast a layer passes on float32, unrounded, and
+half precision is what backward keeps.
 """
 
 from __future__ import annotations

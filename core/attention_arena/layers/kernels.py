@@ -44,7 +44,7 @@ class FusedKernel:
     """PyTorch's fused attention for CPUs, by the operators under `scaled_dot_product_attention`.
 
     The public function returns no log mass, without which parts cannot be weighed. `PlainKernel` is the same function,
-    and serves where these operators do not. Heads of half precision come in float32, as few CPUs have fast products of it.
+    and serves where these operators do not. Heads of half precision come in float32, because few CPUs multiply it fast.
     """
 
     name = "_scaled_dot_product_flash_attention_for_cpu"

@@ -18,7 +18,7 @@ from attention_arena.layers.scratch import Scratch
 
 
 class Linear(nn.Linear):
-    """PyTorch's linear layer, through `linear`."""
+    """PyTorch's linear layer, through `linear`. It `shares` its input with what keeps it as it is, and so does too."""
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, wide: bool = False, shares: bool = False

@@ -18,8 +18,8 @@ SLOTS, OF_MATRIX, OF_ROWS = "grt,bgtc->bgrc", "bgrc,bgtc->grt", "grt,bgrc->bgtc"
 def shorten(matrix: Tensor, rows: Tensor, kept: Tensor | None = None) -> Tensor:
     """Return `matrix` (G, R, T) times `rows` (B, G, T, C), (B, G, R, C); under autocast in its type.
 
-    On processors without fast products of half precision it is multiplied in float32, as a wide `layers.linear` is. `kept`
-    is `kept_of(rows)`, where several products share it.
+    On processors without fast products of half precision it is a product in float32, as a wide `layers.linear` is.
+    `kept` is `kept_of(rows)`, where several products share it.
     """
     kept = kept_of(rows) if kept is None else kept
     half = slow_half(matrix, rows)

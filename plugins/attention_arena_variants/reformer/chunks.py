@@ -65,8 +65,8 @@ class _ChunkedAttention(torch.autograd.Function):
         parts, out, log_mass, *tensors = ctx.saved_tensors
         grad_parts = torch.empty_like(parts, dtype=ctx.dtype)
         with without_autocast(parts), untracked():
-            heads = (widened(x, ctx.dtype) for x in (parts, out, grad.contiguous()))
-            _write_gradients(grad_parts, *heads, log_mass, Layout(*tensors), ctx.rules)
+            parts = widened(parts, ctx.dtype)
+            _write_gradients(grad_parts, parts, out, grad.contiguous(), log_mass, Layout(*tensors), ctx.rules)
         return grad_parts, None, None
 
 

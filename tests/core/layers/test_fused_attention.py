@@ -54,17 +54,31 @@ def passes(attend: Callable[..., Tensor], given: list[Tensor], half: torch.dtype
 def test_numbers_are_those_of_float64_rounded(
     at_once: int, sizes: tuple[int, ...] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of operands rounded as autocast does. Heads are rounded once; their gradient is found with heads as rounded."""
+    """Heads are those of operands as they are, not rounded; gradients of operands as they are kept."""
     monkeypatch.setattr(fused_attention, "NUMBERS_AT_ONCE", at_once)
     allowed = None if sizes is None else (torch.rand(sizes) < 0.7).index_fill(-1, torch.tensor([0]), True)
     given = projected()
     found = passes(partial(attend_fused, allowed=allowed), given, torch.bfloat16)
-    exact = [x.detach().bfloat16().double().requires_grad_() for x in given]
-    heads, *gradients = passes(native(attn_mask=allowed), exact, None)
-    assert found[0].dtype == torch.bfloat16
-    torch.testing.assert_close(found[0].double(), heads, rtol=2**-8 + 1e-5, atol=1e-5)
+    exact, rounded = (
+        [cut(x.detach()).double().requires_grad_() for x in given] for cut in (Tensor.float, Tensor.bfloat16)
+    )
+    heads, *_ = passes(native(attn_mask=allowed), exact, None)
+    torch.testing.assert_close(found[0].double(), heads, rtol=1e-5, atol=1e-5)
+    _, *gradients = passes(native(attn_mask=allowed), rounded, None)
     for one, other in zip(found[1:], gradients, strict=True):
+        assert one.dtype == torch.float32
         torch.testing.assert_close(one.double(), other, rtol=2**-8, atol=2**-6)
+
+
+@AT_ONCE
+@pytest.mark.usefixtures("slow")
+def test_operands_of_half_precision_are_worked_on_some_at_a_time(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_attention, "NUMBERS_AT_ONCE", at_once)
+    given = [x.detach().bfloat16().requires_grad_() for x in projected()]
+    exact = passes(native(), [x.detach().double().requires_grad_() for x in given], None)
+    for found, expected in zip(passes(attend_fused, given, None), exact, strict=True):
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=2**-6)
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
@@ -75,8 +89,8 @@ def test_it_is_pytorchs_up_to_what_it_rounds(half: torch.dtype, causal: bool) ->
     given = projected(S, S)
     theirs = passes(native(is_causal=causal), given, half)
     for found, expected in zip(passes(partial(attend_fused, causal=causal), given, half), theirs, strict=True):
-        assert found.dtype == expected.dtype
-        torch.testing.assert_close(found, expected, rtol=0, atol=8 * torch.finfo(half).eps)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected.float(), rtol=0, atol=8 * torch.finfo(half).eps)
 
 
 @pytest.mark.parametrize("half", [None, torch.bfloat16], ids=str)
@@ -102,10 +116,18 @@ def test_dropout_is_pytorchs() -> None:
 
 @pytest.mark.usefixtures("slow")
 def test_backward_keeps_half_precision_as_pytorchs_does() -> None:
-    heads = [x.detach().bfloat16().requires_grad_().transpose(1, 2) for x in projected()]
+    """Under autocast heads stay in float32, as what projects them keeps the same."""
+    wide = [x.transpose(1, 2) for x in projected()]
+    heads = [x.detach().bfloat16().requires_grad_() for x in wide]
+    of_query, of_keys, log_mass = B * H * T * E, 2 * B * H * S * E, 4 * B * H * T
     kept = saved_for_backward(lambda: attend_fused(*heads))
-    theirs = saved_for_backward(lambda: native()(*heads))
-    assert kept == 2 * (2 * B * H * T * E + 2 * B * H * S * E) + 4 * B * H * T == theirs
+    assert kept == 2 * (2 * of_query + of_keys) + log_mass == saved_for_backward(lambda: native()(*heads))
+
+    def lowered() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return attend_fused(*wide)
+
+    assert saved_for_backward(lowered) == 2 * (of_query + of_keys) + 4 * of_query + log_mass
 
 
 @pytest.mark.usefixtures("slow")

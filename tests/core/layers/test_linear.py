@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -184,8 +185,36 @@ def test_by_channel_is_the_same_in_another_layout(is_fast: bool, monkeypatch: py
     given = leaves(16, with_bias=False)
     found = passes(lambda x, weight: linear_by_channel(x, weight).t(), given, torch.bfloat16)
     assert linear_by_channel(*given).is_contiguous()
-    for one, other in zip(found, passes(linear, given, torch.bfloat16), strict=True):
+    for one, other in zip(found, passes(partial(linear, wide=True), given, torch.bfloat16), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@HALVES
+@pytest.mark.usefixtures("slow")
+def test_a_wide_result_is_not_rounded(half: torch.dtype) -> None:
+    """Under autocast alone: tensors of half precision give their own type. Gradients are those of a rounded one."""
+    given = leaves(16)
+    found, *gradients = passes(partial(linear, wide=True), given, half)
+    torch.testing.assert_close(found, functional.linear(*given), rtol=1e-5, atol=1e-5)
+    _, *others = passes(linear, given, half)
+    for one, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    assert linear(*leaves(16, dtype=half), wide=True).dtype == half
+
+
+@pytest.mark.usefixtures("slow")
+def test_an_input_that_others_keep_too_is_kept_as_it_is() -> None:
+    layer, x = Linear(D, F, wide=True, shares=True), torch.randn(16, D, requires_grad=True)
+    sizes = []
+    for shares in (True, False):
+        layer.shares = shares
+
+        def pass_through() -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return layer(x)  # type: ignore[no-any-return]
+
+        sizes.append(saved_for_backward(pass_through, layer.parameters()))
+    assert sizes == [4 * 16 * D, 2 * 16 * D]
 
 
 @pytest.mark.usefixtures("slow")
