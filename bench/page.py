@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -83,7 +84,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
         if each.holds is False
     ]
     missed = ["Missed:", table(["bar", "where", "at most", "found", ""], body)] if body else []
-    head = ["bar", "hold", "nearest, or missed most", "at most", "found"]
+    head = ["bar", "hold", "median share of the bar", "nearest, or missed most", "at most", "found"]
     return "\n\n".join(["`bars.csv` has every one.", table(head, summary), *missed])
 
 
@@ -91,9 +92,13 @@ def _summarised(name: str, verdicts: Sequence[Verdict]) -> list[str]:
     judged = [each for each in verdicts if each.holds is not None and each.limit and each.found is not None]
     hold = f"{sum(each.holds is True for each in judged)} of {len(judged)}"
     if not judged:
-        return [name, hold, "", "", ""]
-    worst = max(judged, key=lambda each: (each.found or 0) / (each.limit or 1))
-    return [name, hold, worst.where, number(worst.limit), number(worst.found)]
+        return [name, hold, "", "", "", ""]
+
+    def share(verdict: Verdict) -> float:
+        return (verdict.found or 0) / (verdict.limit or 1)
+
+    worst, median = max(judged, key=share), statistics.median(map(share, judged))
+    return [name, hold, number(median), worst.where, number(worst.limit), number(worst.found)]
 
 
 def _times(lines: Sequence[Line]) -> list[str]:
