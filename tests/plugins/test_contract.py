@@ -45,6 +45,7 @@ from tests.plugins.toy_variants import (
     SharesItsState,
     SharpensOneHead,
     Sound,
+    TakesTheStateOfOtherRows,
     WeighsByAnotherMatrix,
     WeighsByTwo,
     variant_of,
@@ -129,6 +130,13 @@ def test_a_mask_from_another_device_must_be_refused() -> None:
 
     (finding,) = check_variant(variant_of(Sound, build=build), ["refusals"])
     assert finding.detail == "toy, bidirectional, valid on another device: accepted"
+
+
+def test_a_state_of_other_rows_must_be_refused() -> None:
+    (finding,) = check_variant(variant_of(TakesTheStateOfOtherRows), ["refusals"])
+    assert finding.detail.startswith(
+        "toy, causal, a state of other rows in forward: RuntimeError instead of ValueError"
+    )
 
 
 def test_heads_that_see_different_pairs_are_left_out_with_the_reason() -> None:

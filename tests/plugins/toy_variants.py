@@ -236,10 +236,20 @@ class Recurrent(Attention):
 
     def before(self, x: Tensor, context: Context) -> Tensor:
         before = torch.zeros_like(x[:, 0]) if context.state is None else context.state
+        self.require_rows(before, x)
         return before if context.resumes is None else before * context.resumes[:, None]
+
+    def require_rows(self, before: Tensor, x: Tensor) -> None:
+        if len(before) != len(x):
+            raise ValueError(f"the state has {len(before)} rows, the segment {len(x)}; start without state")
 
     def after(self, x: Tensor) -> Tensor:
         return x.mean(1).detach()
+
+
+class TakesTheStateOfOtherRows(Recurrent):
+    def require_rows(self, before: Tensor, x: Tensor) -> None:
+        pass
 
 
 class KeepsNoState(Recurrent):
@@ -277,7 +287,8 @@ class ChangesItsState(Recurrent):
 
 
 RECURRENT = (
-    Recurrent, KeepsNoState, KeepsAGradient, IgnoresItsState, AlwaysResumes, SharesItsState, ChangesItsState,
+    Recurrent, TakesTheStateOfOtherRows, KeepsNoState, KeepsAGradient, IgnoresItsState, AlwaysResumes, SharesItsState,
+    ChangesItsState,
 )  # fmt: skip
 
 

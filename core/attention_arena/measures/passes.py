@@ -159,10 +159,8 @@ def reason_for(error: BaseException) -> Reason:
         return Reason("oom", f"{name}: could not allocate {int(asked[1]) / 2**30:.2f} GiB" if asked else detail)
     if isinstance(error, OverTimeError):
         return Reason("timeout", str(error))
-    if isinstance(error, UnsupportedError):
+    if isinstance(error, UnsupportedError | DoesNotFitError):
         return Reason("unsupported", str(error))
-    if isinstance(error, DoesNotFitError):
-        return Reason("unsupported", f"ValueError: {error}")
     if isinstance(error, NotImplementedError) or "not implemented for" in str(error):
         return Reason("unsupported", detail)
     return Reason("failed", detail)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from attention_arena.testing.trial import D_MODEL, MAX_LENGTH, inputs, trials
+from attention_arena.testing.trial import D_MODEL, MAX_LENGTH, Trial, inputs, trials
 from attention_arena.testing.verdict import require
-from attention_arena.variant import Context, Options, Variant
+from attention_arena.variant import Backbone, BackboneOutput, Capability, Context, Options, Variant
 
 SHORT = 5
 
@@ -15,7 +18,8 @@ SHORT = 5
 def check_refusals(variant: Variant, options: Options) -> None:
     """Inputs of a wrong rank, width, length, dtype, device or mask raise a ValueError that names found and expected.
 
-    Of tensors on another device (the meta device, which every machine has) it names both devices.
+    Of tensors on another device (the meta device, which every machine has) it names both devices, of a state of other
+    rows both numbers of rows.
     """
     good = inputs(2, SHORT)
     mask = torch.ones(2, SHORT, dtype=torch.bool)
@@ -34,12 +38,29 @@ def check_refusals(variant: Variant, options: Options) -> None:
     for trial in trials(variant, options):
         backbone = trial.backbone()
         for name, (x, context, words) in cases.items():
-            try:
-                backbone(x, context)
-            except ValueError as error:
-                missing = [word for word in words if word not in str(error)]
-                require(not missing, f"{trial}, {name}: the error does not name {', '.join(missing)}: {error}")
-            except Exception as error:
-                require(False, f"{trial}, {name}: {type(error).__name__} instead of ValueError: {error}")
-            else:
-                require(False, f"{trial}, {name}: accepted")
+            _require_refusal(f"{trial}, {name}", partial(backbone, x, context), words)
+        for name, run, T in _ways_to_resume(trial, backbone):
+            state = run(inputs(7, T)).state
+            resume = partial(run, inputs(4, T), Context(state=state))
+            _require_refusal(f"{trial}, a state of other rows in {name}", resume, ("7", "4"))
+
+
+def _ways_to_resume(trial: Trial, backbone: Backbone) -> Iterator[tuple[str, Callable[..., BackboneOutput], int]]:
+    """Yield what may be given a state, with the tokens that it takes."""
+    supports = trial.variant.supports
+    if Capability.STEPWISE in supports and trial.shape.causal:
+        yield "step", backbone.step, 1
+    if Capability.SEGMENT_STATE in supports and (trial.shape.causal or Capability.CAUSAL not in supports):
+        yield "forward", backbone, SHORT
+
+
+def _require_refusal(what: str, call: Callable[[], object], words: Sequence[str]) -> None:
+    try:
+        call()
+    except ValueError as error:
+        missing = [word for word in words if word not in str(error)]
+        require(not missing, f"{what}: the error does not name {', '.join(missing)}: {error}")
+    except Exception as error:
+        require(False, f"{what}: {type(error).__name__} instead of ValueError: {error}")
+    else:
+        require(False, f"{what}: accepted")
