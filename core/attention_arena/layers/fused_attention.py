@@ -32,8 +32,8 @@ def attend_fused(
 
     `allowed` is bool, broadcastable to (B, H, T, S); None means all pairs. In half precision, by type or by autocast,
     on a processor without fast products of it, attention is computed in float32 of operands as they are; backward keeps
-    half precision and does the same, but has no second derivative. Elsewhere, and with `dropout`,
-    which PyTorch's kernel for CPUs lacks, it is PyTorch's own function.
+    half precision and does the same, but has no second derivative. Elsewhere, and with `dropout`, which PyTorch's
+    kernel for CPUs lacks, it is PyTorch's own function.
     """
     chosen = not dropout and FUSED.serves(query) and torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]
     if not chosen or torch.compiler.is_compiling() or slow_half(query, key, value) is None:
