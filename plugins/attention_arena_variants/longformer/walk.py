@@ -12,6 +12,7 @@ them in a cell; L queries and K keys of a piece; P queries and Q keys of a block
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,8 @@ BLOCK, BLOCK_ON_ACCELERATORS = 64, 256
 """Queries of a block, or more where heads are few. Small ones make small products, large ones pairs out of the band."""
 PIECE, PIECE_ON_ACCELERATORS = 2**19, 2**40
 """Numbers that the queries of a piece hold, about: memory is used again, while few keys are copied twice."""
+CORNERS_KEPT = 16
+"""Sizes and types of blocks whose masks are remembered; a short sequence takes about as long as making them."""
 
 
 def choose_block(device: str, band: Band, H: int) -> int:
@@ -96,6 +99,14 @@ def _length(run: slice) -> int:
     return length
 
 
+@lru_cache(CORNERS_KEPT)
+@torch.inference_mode(False)
+def corners(block: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what is added to scores (block, block) below the diagonal, and above it."""
+    outside = torch.full((block, block), -torch.inf, dtype=dtype, device=device)
+    return outside.tril(-1), outside.triu(1)
+
+
 class Walk:
     """The pieces of one call, and how their queries see keys: the same forward and backward."""
 
@@ -119,8 +130,9 @@ class Walk:
         self.hidden = None if valid is None else ~valid
         if pinned is not None:
             self.hidden = pinned.marked if self.hidden is None else self.hidden | pinned.marked
-        outside = torch.full((self.block, self.block), -torch.inf, dtype=self.work, device=self.device)
-        self.too_early, self.too_late = outside.tril(-1), outside.triu(1)
+        # Compilers warn of a memory that they do not use.
+        alike = corners.__wrapped__ if torch.compiler.is_compiling() else corners
+        self.too_early, self.too_late = alike(self.block, self.work, self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed) if dropout else None
         self.n_scores = self.block * (self.n_pinned + min(self.T, band.width + self.block))  # of a block, at most
         self.at_once = max(1, (SCORES_AT_ONCE if self.on_cpu else SCORES_ON_ACCELERATORS) // self.n_scores)
