@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attention_arena.layers.autograd import first_order, without_autocast
+from attention_arena.layers.autograd import first_order
 from attention_arena.layers.half_precision import kept_type, slow_half
 from attention_arena.layers.kernels import FUSED
 from attention_arena.layers.scratch import Scratch
@@ -49,12 +49,11 @@ class _Fused(torch.autograd.Function):
         attend, scratch = getattr(torch.ops.aten, FUSED.name), Scratch(torch.float32, query.device)
         out = mass = None
         keep_in, added = kept_type(query, ctx), _added(allowed)
-        with without_autocast(query):
-            for some in _groups(query, key):
-                heads = _widened(scratch, some, query=query, key=key, value=value)
-                found, log_mass = attend(*heads, 0.0, causal, attn_mask=_part(added, some))
-                out = _enter(out, some, found, query.shape, query.dtype)
-                mass = _enter(mass, some, log_mass, query.shape[:3], torch.float32)
+        for some in _groups(query, key):
+            heads = _widened(scratch, some, query=query, key=key, value=value)
+            found, log_mass = attend(*heads, 0.0, causal, attn_mask=_part(added, some))
+            out = _enter(out, some, found, query.shape, query.dtype)
+            mass = _enter(mass, some, log_mass, query.shape[:3], torch.float32)
         ctx.save_for_backward(*(x.to(keep_in) for x in (query, key, value)), allowed, out, mass)
         ctx.causal, ctx.types = causal, (query.dtype, key.dtype, value.dtype)
         assert out is not None
@@ -67,12 +66,11 @@ class _Fused(torch.autograd.Function):
         attend, scratch = getattr(torch.ops.aten, FUSED.name + "_backward"), Scratch(torch.float32, query.device)
         gradients: list[Tensor | None] = [None, None, None]
         shapes, added = (query.shape, key.shape, value.shape), _added(allowed)
-        with without_autocast(query):
-            for some in _groups(query, key):
-                heads = _widened(scratch, some, grad=grad, query=query, key=key, value=value, out=out)
-                found = attend(*heads, mass[some], 0.0, ctx.causal, attn_mask=_part(added, some))
-                each = zip(gradients, found, shapes, ctx.types, strict=True)
-                gradients = [_enter(total, some, part, shape, dtype) for total, part, shape, dtype in each]
+        for some in _groups(query, key):
+            heads = _widened(scratch, some, grad=grad, query=query, key=key, value=value, out=out)
+            found = attend(*heads, mass[some], 0.0, ctx.causal, attn_mask=_part(added, some))
+            each = zip(gradients, found, shapes, ctx.types, strict=True)
+            gradients = [_enter(total, some, part, shape, dtype) for total, part, shape, dtype in each]
         return (*gradients, None, None)
 
 

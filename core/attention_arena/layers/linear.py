@@ -74,15 +74,18 @@ class _Types(NamedTuple):
 def _multiply(
     x: Tensor, kept: Tensor | None, weight: Tensor, bias: Tensor | None, types: _Types, by_channel: bool = False
 ) -> Tensor:
-    """Return the product (N, F); in memory (F, N) if `by_channel`."""
-    with without_autocast(x):
-        if torch.compiler.is_compiling():
+    """Return the product (N, F); in memory (F, N) if `by_channel`.
+
+    Autocast leaves products with an `out` alone.
+    """
+    if torch.compiler.is_compiling():
+        with without_autocast(x):
             return functional.linear(*_wide(x, weight, bias)).to(types.result)
-        if not torch.is_grad_enabled():
-            return _forward(x, weight, bias, types.result, by_channel)
-        if kept is None and weight.requires_grad:
-            kept = x.to(types.kept)
-        return _Linear.apply(x, kept, weight, bias, types.result, by_channel)  # type: ignore[no-any-return, no-untyped-call]
+    if not torch.is_grad_enabled():
+        return _forward(x, weight, bias, types.result, by_channel)
+    if kept is None and weight.requires_grad:
+        kept = x.to(types.kept)
+    return _Linear.apply(x, kept, weight, bias, types.result, by_channel)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Linear(torch.autograd.Function):
