@@ -5,7 +5,8 @@ too. So operands of half precision, multiplied in float32 and rounded once at th
 up to the order of sums. Where a processor has no units for half precision its own products take about twice as long.
 
 Rounding and widening cost passes through memory, though. So under autocast a layer passes on float32, unrounded, and
-half precision is what backward keeps.
+half precision is what backward keeps. Where backward takes scores of rounded operands relative to the mass of unrounded
+ones, gradients are nearer than native ones for scores of order 1, and up to 2.5 times as far off for scores of order 6.
 """
 
 from __future__ import annotations

@@ -93,6 +93,24 @@ def test_it_is_pytorchs_up_to_what_it_rounds(half: torch.dtype, causal: bool) ->
         torch.testing.assert_close(found, expected.float(), rtol=0, atol=8 * torch.finfo(half).eps)
 
 
+@pytest.mark.parametrize(("deviation", "times"), [(1, 1), (6, 2.5)])
+@pytest.mark.usefixtures("slow")
+def test_gradients_are_about_as_near_as_pytorchs(deviation: float, times: float) -> None:
+    """In norm, for scores of some standard deviation: forward is of operands as they are, backward of rounded ones."""
+    shapes = [(2, 128, H, 64)] * 3
+    given = [
+        (torch.randn(shape) * scale).requires_grad_()
+        for shape, scale in zip(shapes, (deviation**0.5, deviation**0.5, 1), strict=True)
+    ]
+    exact = passes(native(), [x.detach().double().requires_grad_() for x in given], None)
+
+    def errors(attend: Callable[..., Tensor]) -> Tensor:
+        found = passes(attend, given, torch.bfloat16)[1:]
+        return torch.stack([(a - b).norm() / b.norm() for a, b in zip(found, exact[1:], strict=True)])
+
+    assert (errors(attend_fused) < times * errors(native())).all()
+
+
 @pytest.mark.parametrize("half", [None, torch.bfloat16], ids=str)
 def test_elsewhere_it_is_pytorchs_bit_for_bit(half: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(half_precision, "has_fast_products", lambda dtype, device: half is not None)
