@@ -29,5 +29,5 @@ def half_precision_ratio() -> float:
     halves = x.bfloat16(), weight.bfloat16()
     calls = {"float32": lambda: functional.linear(x, weight), "bf16": lambda: functional.linear(*halves)}
     with threads(1):
-        taken = take_turns(calls, Effort(samples=20, fewest=20, budget=10.0, short_cell=0.0), cpu_clock)
+        taken = take_turns(calls, Effort(samples=20, fewest=20, budget=10.0, short=0.0), cpu_clock)
     return min(taken["bf16"].seconds) / min(taken["float32"].seconds)

@@ -60,8 +60,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--peers", action=argparse.BooleanOptionalAction, default=True, help="measure other packages too")
     add("--contract", action=argparse.BooleanOptionalAction, default=True, help="check the layers' contract first")
     add("--dtype", choices=["float32", "bf16", "both"], default="float32", help="bf16 is autocast, for ours alone")
-    add("--samples", type=int, default=5, help="rounds of sampling; short cells get up to ten times as many")
-    add("--budget", type=float, default=15.0, help="seconds of a cell and phase after which no third round begins")
+    add("--samples", type=int, default=5, help="how often to sample; up to ten times as often what is short")
+    add("--budget", type=float, default=2.0, help="seconds of one layer after which it is sampled twice and no more")
     add("--threads", type=int, default=2, help="threads of the wall-time column; 0 leaves it out")
     add("--wall-lengths", nargs="*", type=int, default=[4096], help="lengths at which wall time is measured too")
     add("--limit", type=float, default=60.0, help="CPU seconds a pass may take")
@@ -72,7 +72,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick:
         options.lengths, options.settings, options.wall_lengths = [512, 4096], ["base"], []
-        options.samples, options.budget = 2, 5.0
+        options.samples, options.budget = 2, 1.0
     return options
 
 

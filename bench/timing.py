@@ -7,7 +7,7 @@ time, and the lowest is the one least disturbed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -33,47 +33,47 @@ class Samples:
 
 @dataclass(frozen=True)
 class Effort:
-    """How often to sample.
+    """How often to sample each implementation, whatever the others take.
 
-    Every implementation is sampled `fewest` times, one that takes longer than `long_call` seconds once. Rounds go on to
-    `samples` of them, or longer, up to ten times as many, until `short_cell` seconds are spent; but none begins after
-    `budget` seconds.
+    `fewest` times at least, but once if that takes longer than `long_call` seconds. Then up to `samples` times, or
+    longer, up to ten times as often, until `short` seconds are spent on it; but not after `budget` seconds.
     """
 
     samples: int = 5
     fewest: int = 2
-    budget: float = 15.0
-    short_cell: float = 3.0
+    budget: float = 2.0
+    short: float = 0.25
     long_call: float = 45.0
 
-    def wants_more(self, rounds: int, spent: float) -> bool:
-        """Whether another round is due."""
-        if rounds < self.fewest:
+    def wants_more(self, seconds: Sequence[float]) -> bool:
+        """Whether another sample is due after those of so many `seconds`."""
+        n, spent = len(seconds), sum(seconds)
+        if n and seconds[0] > self.long_call:
+            return False
+        if n < self.fewest:
             return True
         if spent >= self.budget:
             return False
-        return rounds < self.samples or (spent < self.short_cell and rounds < 10 * self.samples)
+        return n < self.samples or (spent < self.short and n < 10 * self.samples)
 
 
 def take_turns(calls: Mapping[str, Call], effort: Effort, clock: Callable[[], float]) -> dict[str, Samples]:
     """Return samples of each call, taken in turn; a call that raises is not called again, and its error is kept."""
     taken = {name: Samples() for name in calls}
-    rounds, spent = 0, 0.0
-    while effort.wants_more(rounds, spent):
-        for name, call in calls.items():
-            samples = taken[name]
-            if samples.error or (samples.seconds and samples.seconds[0] > effort.long_call):
-                continue
+
+    def due(samples: Samples) -> bool:
+        return samples.error is None and effort.wants_more(samples.seconds)
+
+    while waiting := [name for name, samples in taken.items() if due(samples)]:
+        for name in waiting:
             start = clock()
             try:
-                call()
+                calls[name]()
             # Foreign code, which can fail in any way.
             except Exception as error:
-                samples.error = error
+                taken[name].error = error
                 continue
-            samples.seconds.append(clock() - start)
-            spent += samples.seconds[-1]
-        rounds += 1
+            taken[name].seconds.append(clock() - start)
     return taken
 
 

@@ -21,7 +21,7 @@ class Clock:
 def test_implementations_take_turns() -> None:
     clock = Clock()
     calls = {"a": lambda: clock.call("a", 1.0), "b": lambda: clock.call("b", 2.0)}
-    taken = take_turns(calls, Effort(samples=3, fewest=1, budget=100.0, short_cell=0.0), clock)
+    taken = take_turns(calls, Effort(samples=3, fewest=1, budget=100.0, short=0.0), clock)
     assert clock.called == ["a", "b", "a", "b", "a", "b"]
     assert (taken["a"].seconds, taken["b"].lowest) == ([1.0, 1.0, 1.0], 2.0)
 
@@ -32,17 +32,19 @@ def test_the_lowest_sample_counts() -> None:
     assert taken["a"].lowest == 1.0
 
 
-def test_no_round_begins_after_the_budget_but_the_fewest_are_taken() -> None:
+def test_each_has_a_budget_of_its_own_and_the_fewest_samples() -> None:
     clock = Clock()
-    taken = take_turns({"a": lambda: clock.call("a", 10.0)}, Effort(samples=9, fewest=2, budget=5.0), clock)
-    assert len(taken["a"].seconds) == 2
+    calls = {"slow": lambda: clock.call("slow", 10.0), "fast": lambda: clock.call("fast", 1.5)}
+    taken = take_turns(calls, Effort(samples=9, fewest=2, budget=5.0), clock)
+    assert clock.called == ["slow", "fast", "slow", "fast", "fast", "fast"]
+    assert (len(taken["slow"].seconds), len(taken["fast"].seconds)) == (2, 4)
 
 
-def test_short_cells_are_sampled_longer_and_ten_times_as_often_at_most() -> None:
+def test_short_calls_are_sampled_longer_and_ten_times_as_often_at_most() -> None:
     clock = Clock()
-    taken = take_turns({"a": lambda: clock.call("a", 0.5)}, Effort(2, 1, 100.0, short_cell=3.0), clock)
+    taken = take_turns({"a": lambda: clock.call("a", 0.5)}, Effort(2, 1, 100.0, short=3.0), clock)
     assert len(taken["a"].seconds) == 6
-    taken = take_turns({"a": lambda: clock.call("a", 0.001)}, Effort(2, 1, 100.0, short_cell=3.0), clock)
+    taken = take_turns({"a": lambda: clock.call("a", 0.001)}, Effort(2, 1, 100.0, short=3.0), clock)
     assert len(taken["a"].seconds) == 20
 
 
